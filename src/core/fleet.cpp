@@ -1,0 +1,32 @@
+#include "core/fleet.hpp"
+
+#include <algorithm>
+
+namespace hf::core {
+
+std::string_view to_string(WorkerState state) {
+  switch (state) {
+    case WorkerState::kStarting: return "starting";
+    case WorkerState::kReady: return "ready";
+    case WorkerState::kSuspect: return "suspect";
+    case WorkerState::kEjected: return "ejected";
+    case WorkerState::kDead: return "dead";
+  }
+  return "unknown";
+}
+
+const ModelEntry* WorkerStatus::model(std::string_view model_name) const {
+  const auto it = std::ranges::find(models, model_name, &ModelEntry::name);
+  return it == models.end() ? nullptr : &*it;
+}
+
+bool FleetView::known_model(std::string_view model_name) const {
+  return std::ranges::any_of(workers,
+                             [&](const WorkerStatus& w) { return w.model(model_name) != nullptr; });
+}
+
+bool FleetView::starting() const {
+  return std::ranges::any_of(workers, [](const WorkerStatus& w) { return w.models.empty(); });
+}
+
+}  // namespace hf::core

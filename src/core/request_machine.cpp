@@ -1,0 +1,458 @@
+#include "core/request_machine.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.hpp"
+
+namespace hf::core {
+
+std::string_view to_string(RequestMachine::State state) {
+  switch (state) {
+    case RequestMachine::State::kNew: return "new";
+    case RequestMachine::State::kWaiting: return "waiting";
+    case RequestMachine::State::kPreparing: return "preparing";
+    case RequestMachine::State::kRunning: return "running";
+    case RequestMachine::State::kFinishing: return "finishing";
+    case RequestMachine::State::kDone: return "done";
+  }
+  return "unknown";
+}
+
+RequestMachine::RequestMachine(RequestSpec spec, MigrationOptions options, CoreContext& core,
+                               RequestActions& actions)
+    : spec_(std::move(spec)), options_(options), core_(core), actions_(actions), matcher_(spec_.stop) {}
+
+RequestMachine::~RequestMachine() { release_all(); }
+
+// Gives back what it holds in the workers' cells, without telling anybody.
+void RequestMachine::release_all() {
+  drop_plan();
+  if (hedge_) end_attempt(hedge_, false);
+  if (owner_) end_attempt(owner_, false);
+}
+
+void RequestMachine::start(Instant now) {
+  HF_ASSERT(state_ == State::kNew);
+  arrived_ = now;
+  waiting_since_ = now;
+  state_ = State::kWaiting;
+  core_.retries->request_started(now);
+  if (!core_.view->known_model(spec_.model) && !core_.view->starting()) {
+    fail({.status = 404,
+          .type = "invalid_request_error",
+          .code = "model_not_found",
+          .message = "The model `" + spec_.model + "` does not exist; GET /v1/models lists those that do.",
+          .should_retry = false});
+    return;
+  }
+  try_place(now);
+}
+
+RequestMachine::Attempt* RequestMachine::find(AttemptId id) {
+  if (owner_ && owner_->id == id) return &*owner_;
+  if (hedge_ && hedge_->id == id) return &*hedge_;
+  return nullptr;
+}
+
+void RequestMachine::on_head(Instant now, AttemptId id) {
+  if (auto* attempt = find(id)) {
+    attempt->got_head = true;
+    worker(attempt->worker).cells->progress(now);
+  }
+}
+
+void RequestMachine::on_event(Instant now, AttemptId id, const UpstreamEvent& event) {
+  auto* attempt = find(id);
+  if (attempt == nullptr) return;
+  auto& cells = *worker(attempt->worker).cells;
+  cells.progress(now);
+  if (attempt->got_token && event.kind == EventKind::kTokens) {
+    cells.itl.add(now, now - attempt->last_event);
+  }
+  attempt->last_event = now;
+  if (hedge_ && hedge_->id == id) {
+    on_hedge_event(now, event);
+  } else {
+    on_owner_event(now, event);
+  }
+}
+
+// False: what the engine counts shows that it does not continue what we asked it to continue.
+bool RequestMachine::note_counts(Attempt& attempt, const UpstreamEvent& event) {
+  if (event.completion_tokens >= 0) attempt.count = event.completion_tokens;
+  if (attempt.mode == Mode::kTokens) {
+    if (event.prompt_tokens < 0 || attempt.got_token) return true;
+    return event.prompt_tokens == static_cast<std::int64_t>(spec_.prompt_ids.size() + attempt.base);
+  }
+  if (spec_.prompt_ids.empty() && !event.prompt_ids.empty()) {
+    spec_.prompt_ids.assign(event.prompt_ids.begin(), event.prompt_ids.end());
+  }
+  if (event.prompt_tokens >= 0) {
+    prompt_tokens_ = event.prompt_tokens;
+    const auto known = static_cast<std::int64_t>(spec_.prompt_ids.size());
+    if (known != 0 && known != prompt_tokens_) tokens_off_ = true;
+  }
+  return true;
+}
+
+void RequestMachine::on_owner_event(Instant now, const UpstreamEvent& event) {
+  const auto id = owner_->id;
+  if (event.kind == EventKind::kError) {
+    if (event.client_error && !sent_anything_ && state_ == State::kRunning) {
+      end_attempt(owner_, true);
+      fail({.status = 400,
+            .type = "invalid_request_error",
+            .code = "engine_refused",
+            .message = std::string(event.error_message),
+            .should_retry = false});
+      return;
+    }
+    attempt_failed(now, id, Reason::kInBandError);
+    return;
+  }
+  if (event.finish == Finish::kAbort || event.finish == Finish::kError) {
+    attempt_failed(now, id, Reason::kAbort);
+    return;
+  }
+  if (!note_counts(*owner_, event)) {
+    // Our ids did not arrive as they were sent: nothing of this attempt may be shown.
+    tokens_off_ = true;
+    attempt_failed(now, id, Reason::kRefused);
+    return;
+  }
+  if (state_ == State::kFinishing) {
+    after_finish(now, event);
+    return;
+  }
+  switch (event.kind) {
+    case EventKind::kDone: attempt_failed(now, id, Reason::kEarlyEnd); return;
+    case EventKind::kRole:
+      if (rebuilt_ || sent_role_) return;
+      sent_role_ = true;
+      sent_anything_ = true;
+      actions_.forward(id);
+      return;
+    case EventKind::kUsage: return;  // before the finish reason: ours alone, counts are noted
+    case EventKind::kOther:
+      if (rebuilt_) return;
+      sent_anything_ = true;
+      opaque_sent_ = true;
+      actions_.forward(id);
+      return;
+    case EventKind::kTokens: take_token(now, event); return;
+    case EventKind::kError: return;
+  }
+}
+
+// After the finish reason only usage and [DONE] are to come.
+void RequestMachine::after_finish(Instant now, const UpstreamEvent& event) {
+  switch (event.kind) {
+    case EventKind::kDone:
+      end_attempt(owner_, false);
+      complete(now);
+      return;
+    case EventKind::kUsage:
+      if (owner_->count >= 0) final_count_ = static_cast<std::int64_t>(owner_->base) + owner_->count;
+      if (rebuilt_) return;  // complete() says it, over both parts
+      usage_sent_ = true;
+      actions_.forward(owner_->id);
+      return;
+    case EventKind::kOther:
+      if (!rebuilt_) actions_.forward(owner_->id);
+      return;
+    case EventKind::kRole:
+    case EventKind::kTokens:
+    case EventKind::kError: return;
+  }
+}
+
+void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
+  if (hedge_ || (plan_ && plan_->is_hedge)) drop_hedge("owner_moved");
+  Attempt& attempt = *owner_;
+  const bool has_token = !event.ids.empty() || !event.text.empty();
+  if (!attempt.got_token && (has_token || event.finish != Finish::kNone)) first_token(now);
+  if (has_token) {
+    last_token_ = now;
+    attempt.tokens += std::max<std::size_t>(event.ids.size(), 1);
+    failures_ = 0;
+    free_failover_ = true;
+    if (attempt.is_suspect && attempt.tokens > options_.poison_tokens) {
+      attempt.is_suspect = false;  // it lived: the next suspect may have the worker
+      worker(attempt.worker).cells->suspects.store(0, std::memory_order_relaxed);
+    }
+  }
+  if (attempt.with_ids) ledger_.add(event, attempt.base);
+  if (attempt.count >= 0) final_count_ = static_cast<std::int64_t>(attempt.base) + attempt.count;
+  if (attempt.mode == Mode::kTokens) {
+    rebuild_event(now, event);
+  } else {
+    forward_event(now, event);
+  }
+}
+
+void RequestMachine::first_token(Instant now) {
+  Attempt& attempt = *owner_;
+  attempt.got_token = true;
+  auto& cells = *worker(attempt.worker).cells;
+  const auto took = now - attempt.started;
+  if (attempt.prefill >= 64 && took.count() > 0) {
+    const auto rate = static_cast<std::int64_t>(static_cast<double>(attempt.prefill) / seconds(took));
+    const auto old = cells.prefill_rate.load(std::memory_order_relaxed);
+    cells.prefill_rate.store(std::max<std::int64_t>(1, old + (rate - old) / 4), std::memory_order_relaxed);
+  }
+  release_prefill(attempt);
+  if (attempt.mode == Mode::kTokens) activate();
+  if (record_.first_token_at == Instant{}) record_.first_token_at = now;
+  if (migrating_) {
+    migrating_ = false;
+    record_.migrations.push_back({attempt.mode == Mode::kTokens ? Mode::kTokens : Mode::kRestart, reason_,
+                                  true, attempt.exact, now - broke_at_});
+    reason_ = Reason::kNone;
+    if (!attempt.exact && attempt.mode == Mode::kTokens) actions_.comment("holdfast: approximate");
+  }
+}
+
+void RequestMachine::forward_event(Instant now, const UpstreamEvent& event) {
+  sent_text_ += event.text;
+  if (!event.plain) opaque_sent_ = true;
+  if (!spec_.stop.empty()) ledger_.set_text_in_sync(false);
+  sent_anything_ = true;
+  actions_.forward(owner_->id);
+  if (event.finish == Finish::kNone) return;
+  finish_ = event.finish;
+  finished_at_ = now;
+  state_ = State::kFinishing;
+}
+
+void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
+  auto out = matcher_.push(event.text);
+  say(out.text);
+  if (out.stopped) {
+    finish_with(now, Finish::kStop, out.stop);
+    return;
+  }
+  if (!spec_.stop.empty()) ledger_.set_text_in_sync(false);
+  if (event.finish == Finish::kNone) return;
+  say(matcher_.flush());
+  finish_ = event.finish;
+  finished_at_ = now;
+  state_ = State::kFinishing;
+  actions_.say_finish(event.finish, {});
+}
+
+void RequestMachine::say(std::string_view text) {
+  if (text.empty()) return;
+  sent_text_ += text;
+  sent_anything_ = true;
+  actions_.say(text);
+}
+
+void RequestMachine::finish_with(Instant now, Finish finish, std::string_view stop_string) {
+  finish_ = finish;
+  sent_anything_ = true;
+  actions_.say_finish(finish, stop_string);
+  complete(now);
+}
+
+void RequestMachine::complete(Instant /*now*/) {
+  drop_plan();
+  if (hedge_) end_attempt(hedge_, true);
+  if (owner_) end_attempt(owner_, true);
+  state_ = State::kDone;
+  if (spec_.include_usage && !usage_sent_) actions_.say_usage();
+  actions_.complete();
+}
+
+void RequestMachine::fail(const ClientError& error) {
+  drop_plan();
+  if (hedge_) end_attempt(hedge_, true);
+  if (owner_) end_attempt(owner_, true);
+  if (migrating_) record_.migrations.push_back({Mode::kRestart, reason_, false, true, {}});
+  state_ = State::kDone;
+  actions_.fail(error);
+}
+
+// A hedge takes over with its first token, if nothing was sent since it started.
+void RequestMachine::on_hedge_event(Instant now, const UpstreamEvent& event) {
+  if (event.kind == EventKind::kRole) {
+    hedge_role_ = true;
+    note_counts(*hedge_, event);
+    return;
+  }
+  const bool broken = event.kind == EventKind::kError || event.kind == EventKind::kDone ||
+                      event.finish == Finish::kAbort || event.finish == Finish::kError;
+  if (broken) {
+    attempt_failed(now, hedge_->id, Reason::kInBandError);
+    return;
+  }
+  const bool has_token = !event.ids.empty() || !event.text.empty() || event.finish != Finish::kNone;
+  if (event.kind != EventKind::kTokens || !has_token) return;
+  record_.hedges_won += 1;
+  if (!migrating_) {
+    migrating_ = true;
+    reason_ = Reason::kStall;
+    broke_at_ = owner_ ? owner_->last_event : now;
+  }
+  if (owner_) {
+    excluded_.push_back(owner_->worker);
+    end_attempt(owner_, true);
+  }
+  owner_ = std::exchange(hedge_, std::nullopt);
+  adopt(*owner_);
+  if (std::exchange(hedge_role_, false) && !sent_role_) {
+    sent_role_ = true;
+    sent_anything_ = true;
+    actions_.say_role();
+  }
+  on_owner_event(now, event);
+}
+
+void RequestMachine::on_whole(Instant now, AttemptId id) {
+  if (find(id) == nullptr || !owner_ || owner_->id != id) return;
+  first_token(now);
+  end_attempt(owner_, false);
+  if (hedge_) end_attempt(hedge_, true);
+  state_ = State::kDone;
+  sent_anything_ = true;
+  actions_.relay_whole(id);
+}
+
+void RequestMachine::on_end(Instant now, AttemptId id) {
+  if (find(id) == nullptr) return;
+  if (owner_ && owner_->id == id && state_ == State::kFinishing) {
+    end_attempt(owner_, false);
+    complete(now);
+    return;
+  }
+  attempt_failed(now, id, Reason::kEarlyEnd);
+}
+
+void RequestMachine::on_failed(Instant now, AttemptId id, Reason reason) {
+  attempt_failed(now, id, reason);
+}
+
+void RequestMachine::on_paused(Instant now, AttemptId id, bool paused) {
+  auto* attempt = find(id);
+  if (attempt == nullptr || attempt->paused == paused) return;
+  attempt->paused = paused;
+  auto& cells = *worker(attempt->worker).cells;
+  cells.reading.fetch_add(paused ? -1 : 1, std::memory_order_relaxed);
+  attempt->last_event = now;
+  if (!paused) cells.progress(now);
+}
+
+void RequestMachine::on_client_gone(Instant /*now*/) {
+  if (state_ == State::kDone) return;
+  drop_plan();
+  if (hedge_) end_attempt(hedge_, true);
+  if (owner_) end_attempt(owner_, true);
+  state_ = State::kDone;
+}
+
+void RequestMachine::restart_clocks(Instant now) {
+  for (auto* slot : {&owner_, &hedge_}) {
+    if (!*slot) continue;
+    (*slot)->last_event = now;
+    if (!(*slot)->got_token) (*slot)->started = now;
+    worker((*slot)->worker).cells->progress(now);
+  }
+}
+
+void RequestMachine::on_view(Instant now) {
+  // Its worker was declared dead: what it might still write is not waited for.
+  for (auto* slot : {&hedge_, &owner_}) {
+    if (!*slot) continue;
+    const auto& status = worker((*slot)->worker);
+    if (status.state == WorkerState::kDead && status.deaths > (*slot)->deaths) {
+      attempt_failed(now, (*slot)->id, Reason::kDead);
+    }
+    if (is_done()) return;
+  }
+  on_room(now);
+}
+
+void RequestMachine::on_room(Instant now) {
+  if (state_ == State::kWaiting) try_place(now);
+}
+
+Instant RequestMachine::deadline() const {
+  switch (state_) {
+    case State::kNew:
+    case State::kDone: return kNever;
+    case State::kWaiting: {
+      auto at = wait_limit();
+      if (sent_anything_) at = std::min(at, next_comment_);
+      if (not_before_ > waiting_since_) at = std::min(at, std::max(not_before_, waiting_since_));
+      if (!past_.empty()) {
+        const auto verdict = past_.back().failed_at + options_.verdict_limit;
+        if (verdict > waiting_since_) at = std::min(at, verdict);
+      }
+      return at;
+    }
+    case State::kPreparing: return sent_anything_ ? next_comment_ : kNever;  // questions have limits
+    case State::kFinishing: return finished_at_ + options_.tail_limit;
+    case State::kRunning: break;
+  }
+  if (!owner_ || owner_->paused) return kNever;
+  const auto hard = owner_->got_token ? owner_->last_event + options_.token_limit
+                                      : owner_->started + options_.first_token_limit;
+  return std::min(hard, hedge_at());
+}
+
+void RequestMachine::tick(Instant now) {
+  if (is_done() || now < deadline()) return;
+  if (state_ == State::kFinishing) {
+    complete(now);
+    return;
+  }
+  if (state_ == State::kRunning) {
+    const auto hard = owner_->got_token ? owner_->last_event + options_.token_limit
+                                        : owner_->started + options_.first_token_limit;
+    if (now >= hard) {
+      attempt_failed(now, owner_->id, Reason::kStall);
+    } else if (now >= hedge_at()) {
+      start_hedge(now);
+    }
+    return;
+  }
+  if (sent_anything_ && now >= next_comment_) {
+    next_comment_ = now + options_.comment_every;
+    actions_.comment("waiting");
+  }
+  if (state_ != State::kWaiting) return;
+  if (now >= wait_limit()) {
+    give_up_waiting(now);
+  } else {
+    try_place(now);
+  }
+}
+
+std::int64_t RequestMachine::completion_tokens() const {
+  return std::max(final_count_, static_cast<std::int64_t>(ledger_.size()));
+}
+
+std::span<const TokenId> RequestMachine::carried_ids() const {
+  const auto& plan = plan_ ? plan_ : carry_;
+  if (!plan) return {};
+  return std::span(ledger_.ids()).first(std::min(plan->carried, ledger_.size()));
+}
+
+std::size_t RequestMachine::memory_bytes() const {
+  return ledger_.memory_bytes() + sent_text_.capacity() +
+         spec_.prompt_ids.capacity() * sizeof(TokenId);
+}
+
+std::string RequestMachine::describe() const {
+  std::string line = "RequestMachine{st=" + std::string(to_string(state_)) +
+                     " att=" + std::to_string(record_.attempts) +
+                     " tok=" + std::to_string(ledger_.size()) +
+                     " text=" + std::to_string(sent_text_.size());
+  if (owner_) line += " owner=" + std::to_string(owner_->id) + "@" + std::to_string(owner_->worker);
+  if (hedge_) line += " hedge=" + std::to_string(hedge_->id) + "@" + std::to_string(hedge_->worker);
+  if (rebuilt_) line += " rebuilt";
+  if (tokens_off_ || !ledger_.intact()) line += " no-tokens";
+  return line + "}";
+}
+
+}  // namespace hf::core

@@ -1,0 +1,365 @@
+// One request from admission to its last byte: which worker, which attempt owns the client's stream,
+// and how it goes on when that attempt breaks. The heart of Holdfast.
+//
+// It does no I/O, reads no clock and starts no thread: each input carries the time, each decision is
+// a call on RequestActions. A driver (production: frontend, tests: simulator) carries them out and
+// reports back, never from inside such a call. Runs on one core; not thread-safe.
+//
+//   waiting ──placed──▶ preparing (questions to the replacement) ──▶ running ──finish──▶ finishing
+//      ▲                     │ question failed                          │ attempt failed
+//      └─────────────────────┴──────────────────────────────────────────┘        ──▶ done
+//
+// The rules it keeps (docs/migration.md):
+//  - At any time at most one attempt owns the client's stream; every other one only hedges.
+//  - A stream goes on by ids only while its ledger is proved complete; else it restarts (nothing was
+//    sent) or ends in one clear error. What was sent is never sent again.
+//  - Every wait has a deadline: deadline() is when tick() must be called next.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/random.hpp"
+#include "base/result.hpp"
+#include "base/time.hpp"
+#include "core/budget.hpp"
+#include "core/ledger.hpp"
+#include "core/router.hpp"
+#include "core/stop_matcher.hpp"
+#include "core/types.hpp"
+
+namespace hf::core {
+
+using AttemptId = std::uint32_t;
+
+struct MigrationOptions {
+  bool restart = true;             // continuation.modes
+  bool tokens = true;
+  bool strict_identity = false;    // continuation.identity: strict
+  Duration admission_hold = std::chrono::seconds(5);   // a new request without a worker
+  Duration resume_hold = std::chrono::seconds(60);     // a started stream without a worker
+  Duration hedge_after = std::chrono::seconds(5);      // silence between tokens
+  Duration hedge_spread = std::chrono::seconds(1);     // streams of a suspect worker
+  Duration first_token_hedge = std::chrono::seconds(10);
+  Duration token_limit = std::chrono::seconds(30);         // between tokens, hard
+  Duration first_token_limit = std::chrono::seconds(600);  // hard
+  Duration tail_limit = std::chrono::seconds(2);       // from the finish reason to the end
+  Duration comment_every = std::chrono::seconds(5);
+  Duration verdict_limit = std::chrono::seconds(1);    // is the worker that cut us dead or not?
+  Duration retry_after_max = std::chrono::seconds(10);
+  int attempts_without_progress = 4;
+  int poison_deaths = 3;
+  std::size_t poison_tokens = 16;
+};
+
+/// What the machine must know of a request. Kind-indexed facts are indexed by engine::Kind.
+struct RequestSpec {
+  Endpoint endpoint = Endpoint::kCompletions;
+  std::string model;
+  bool stream = true;
+  bool include_usage = false;
+  std::vector<bool> tokens_allowed;           // by kind: every field is re-entrant there
+  std::vector<bool> adds_fields;              // by kind: the first attempt asks for ids
+  std::optional<std::int64_t> max_tokens;     // the client's own
+  std::vector<std::int64_t> default_max;      // by kind, without the client's: 0 = up to the length
+  std::int64_t min_tokens = 0;
+  std::vector<std::string> stop;
+  std::vector<TokenId> stop_token_ids;
+  bool ignore_eos = false;
+  std::vector<TokenId> prompt_ids;            // when the client sent ids
+  std::int64_t prompt_tokens_estimate = 0;    // from its size
+};
+
+enum class Question : std::uint8_t { kPromptIds, kFillGaps, kText };
+
+struct OpenAttempt {
+  AttemptId attempt = 0;
+  std::size_t worker = 0;
+  Mode mode = Mode::kFirst;
+  bool with_ids = false;          // kFirst, kRestart: ask for ids
+  std::int64_t max_tokens = 0;    // kTokens: what is left, > 0; 0 = no limit known
+  std::int64_t min_tokens = 0;    // kTokens: rebased
+  bool exact = true;              // kTokens: same identity as the worker before
+};
+
+/// One clear error for the client.
+struct ClientError {
+  int status = 500;               // if the head was not sent yet
+  std::string type;               // OpenAI's error.type
+  std::string code;
+  std::string message;
+  Duration retry_after{};         // > 0: Retry-After
+  bool should_retry = true;       // false: x-should-retry: false
+};
+
+/// What a driver carries out. Nothing here may call back into the machine before it returns.
+class RequestActions {
+ public:
+  virtual ~RequestActions() = default;
+  virtual void open(const OpenAttempt& open) = 0;
+  /// Close the attempt; nothing of it is to be reported any more.
+  virtual void cancel(AttemptId attempt) = 0;
+  /// Put a question to a worker; answered by on_answer / on_answer_failed.
+  virtual void ask(Question question, std::size_t worker, std::uint32_t plan) = 0;
+  /// Send the event that is being reported right now, edited as its reader says.
+  virtual void forward(AttemptId attempt) = 0;
+  /// Send the role / text / the finish reason / usage in events of our own.
+  virtual void say_role() = 0;
+  virtual void say(std::string_view text) = 0;
+  virtual void say_finish(Finish finish, std::string_view stop_string) = 0;
+  virtual void say_usage() = 0;
+  /// A comment line, only in a stream whose head was sent.
+  virtual void comment(std::string_view text) = 0;
+  /// The answer is complete: [DONE], end in order. Last call.
+  virtual void complete() = 0;
+  /// The engine's whole response (error or non-streaming) goes to the client. Last call.
+  virtual void relay_whole(AttemptId attempt) = 0;
+  /// Last call.
+  virtual void fail(const ClientError& error) = 0;
+};
+
+/// Everything outside of the request that it may look at or draw from; one a core.
+struct CoreContext {
+  const FleetView* view = nullptr;  // never null when the machine is called
+  Router* router = nullptr;
+  RetryBudget* retries = nullptr;
+  HedgeBudget* hedges = nullptr;
+  Random* random = nullptr;
+  std::int64_t running_requests = 0;
+  Duration first_token_p99{};       // of recent requests, for the first-token hedge
+};
+
+/// For the access log and the metrics.
+struct Migration {
+  Mode mode = Mode::kRestart;
+  Reason reason = Reason::kNone;
+  bool ok = false;
+  bool exact = true;
+  Duration pause{};       // last token before to first token after
+};
+struct RequestRecord {
+  std::vector<std::size_t> workers;
+  std::vector<Migration> migrations;
+  std::uint32_t attempts = 0;
+  std::uint32_t hedges = 0;
+  std::uint32_t hedges_won = 0;
+  std::uint64_t wasted_tokens = 0;  // received from attempts and never sent
+  Instant first_token_at{};
+};
+
+class RequestMachine {
+ public:
+  enum class State : std::uint8_t { kNew, kWaiting, kPreparing, kRunning, kFinishing, kDone };
+
+  RequestMachine(RequestSpec spec, MigrationOptions options, CoreContext& core,
+                 RequestActions& actions);
+  ~RequestMachine();
+  RequestMachine(const RequestMachine&) = delete;
+  RequestMachine& operator=(const RequestMachine&) = delete;
+
+  // Inputs. Those of an attempt that is not open any more are ignored.
+  void start(Instant now);
+  /// The engine answered 200 and its head is complete.
+  void on_head(Instant now, AttemptId attempt);
+  /// The engine answered something else; the driver has the whole response.
+  void on_status(Instant now, AttemptId attempt, int status, Duration retry_after);
+  void on_event(Instant now, AttemptId attempt, const UpstreamEvent& event);
+  /// A non-streaming 200 arrived whole.
+  void on_whole(Instant now, AttemptId attempt);
+  /// The response ended in order.
+  void on_end(Instant now, AttemptId attempt);
+  void on_failed(Instant now, AttemptId attempt, Reason reason);
+  /// `plan` is the number that came with the question; answers to older ones are ignored.
+  void on_answer(Instant now, Question question, std::uint32_t plan, std::span<const TokenId> ids,
+                 std::string_view text);
+  /// `refused`: the engine cannot answer this (not: it is gone).
+  void on_answer_failed(Instant now, Question question, std::uint32_t plan, bool refused);
+  /// The fleet changed.
+  void on_view(Instant now);
+  /// Somebody may have made room for a waiting request.
+  void on_room(Instant now);
+  /// Back-pressure of a slow client: the attempt's bytes are not being read (or are again).
+  void on_paused(Instant now, AttemptId attempt, bool paused);
+  void on_client_gone(Instant now);
+  void tick(Instant now);
+  /// Our own loop was late: silence up to now proves nothing.
+  void restart_clocks(Instant now);
+
+  /// When tick() is due; kNever in kDone.
+  Instant deadline() const;
+  State state() const { return state_; }
+  bool is_done() const { return state_ == State::kDone; }
+  bool has_sent() const { return sent_anything_; }
+  /// Events of our own make up the stream from now on (after a resume by ids).
+  bool is_rebuilt() const { return rebuilt_; }
+  const Ledger& ledger() const { return ledger_; }
+  /// What a resume carries, valid while open(kTokens) is being carried out.
+  std::span<const TokenId> carried_ids() const;
+  const std::vector<TokenId>& prompt_ids() const { return spec_.prompt_ids; }
+  std::int64_t prompt_tokens() const { return prompt_tokens_; }
+  std::int64_t completion_tokens() const;
+  const RequestSpec& spec() const { return spec_; }
+  const RequestRecord& record() const { return record_; }
+  /// The ids whose text is asked for, valid while ask(kText) is being carried out.
+  std::span<const TokenId> text_ids() const;
+  std::size_t memory_bytes() const;
+  /// One line for logs, traces and the admin API.
+  std::string describe() const;
+
+ private:
+  struct Attempt {
+    AttemptId id = 0;
+    std::size_t worker = 0;
+    Mode mode = Mode::kFirst;
+    bool with_ids = false;
+    bool is_hedge = false;
+    bool is_suspect = false;
+    bool charged_hedge = false;
+    bool paced = false;              // its prefill is in the worker's resume_prefill too
+    bool paused = false;
+    bool got_head = false;
+    std::uint32_t deaths = 0;        // the worker's, when it began
+    Instant started{};
+    Instant last_event{};
+    std::size_t tokens = 0;          // that it brought
+    std::size_t base = 0;            // ledger size that it continues
+    std::int64_t count = -1;         // the engine's own, of this attempt
+    std::int64_t prefill = 0;        // still in the cells
+    bool got_token = false;
+    bool exact = true;
+  };
+  struct PastAttempt {
+    std::size_t worker = 0;
+    std::uint32_t deaths = 0;
+    bool connection_lost = false;
+    std::size_t tokens = 0;
+    Instant failed_at{};
+  };
+  /// A resume or hedge being prepared.
+  struct Plan {
+    std::size_t worker = 0;
+    bool is_hedge = false;
+    bool exact = true;
+    bool suspect = false;
+    bool charged_hedge = false;
+    std::int64_t prefill = 0;        // reserved in the worker's cells
+    std::size_t tokens_then = 0;     // ledger size it was made for
+    std::size_t carried = 0;         // ids that go along
+    std::string pending;             // text that the ids read as beyond what was sent
+    bool text_known = false;
+    int trims = 0;
+  };
+
+  // request_machine.cpp: the inputs
+  void on_owner_event(Instant now, const UpstreamEvent& event);
+  void on_hedge_event(Instant now, const UpstreamEvent& event);
+  bool note_counts(Attempt& attempt, const UpstreamEvent& event);
+  void take_token(Instant now, const UpstreamEvent& event);
+  void first_token(Instant now);
+  void forward_event(Instant now, const UpstreamEvent& event);
+  void rebuild_event(Instant now, const UpstreamEvent& event);
+  void after_finish(Instant now, const UpstreamEvent& event);
+  void say(std::string_view text);
+  void finish_with(Instant now, Finish finish, std::string_view stop_string);
+  void complete(Instant now);
+  void fail(const ClientError& error);
+  void release_all();
+  Attempt* find(AttemptId id);
+
+  // request_recovery.cpp: what happens when an attempt breaks
+  void attempt_failed(Instant now, AttemptId id, Reason reason);
+  void recover(Instant now, Reason reason);
+  bool can_restart() const;
+  bool can_tokens() const;
+  bool needs_tokens() const;
+  void try_place(Instant now);
+  bool verdict_pending(Instant now) const;
+  bool is_excluded(std::size_t index) const;
+  bool may_wait_for_identity() const;
+  std::optional<std::size_t> pick(bool tokens, bool hedge, bool suspect);
+  Instant wait_limit() const;
+  void give_up_waiting(Instant now);
+  void refuse(std::string_view why);
+  int deaths_seen() const;
+  bool is_poison() const;
+  void open_plain(Instant now, std::size_t worker, bool is_hedge, bool suspect, bool charged_hedge);
+  void adopt(const Attempt& attempt);
+  void begin_attempt(Instant now, Attempt attempt, const OpenAttempt& open);
+  void end_attempt(std::optional<Attempt>& slot, bool cancel);
+  void release_prefill(Attempt& attempt);
+
+  // request_plan.cpp: going on by ids, and hedging
+  void begin_plan(Instant now, Plan plan);
+  void drop_plan();
+  void advance_plan(Instant now);
+  void plan_broken(Instant now, std::string_view why);
+  void take_text(Instant now, std::string_view text);
+  void open_plan(Instant now);
+  void activate();
+  bool ends_here(std::size_t carried, Finish& finish) const;
+  std::size_t without_end_id(std::size_t carried) const;
+  bool is_end_id(TokenId id) const;
+  std::int64_t token_limit() const;
+  void start_hedge(Instant now);
+  Instant hedge_at() const;
+  void drop_hedge(std::string_view outcome);
+
+  const WorkerStatus& worker(std::size_t index) const { return core_.view->workers[index]; }
+
+  RequestSpec spec_;
+  MigrationOptions options_;
+  CoreContext& core_;
+  RequestActions& actions_;
+  State state_ = State::kNew;
+
+  std::optional<Attempt> owner_;
+  std::optional<Attempt> hedge_;
+  std::optional<Plan> plan_;
+  std::uint32_t plan_number_ = 0;
+  std::optional<Plan> carry_;    // with what an open, not yet activated kTokens attempt goes on
+  std::vector<PastAttempt> past_;
+  std::vector<std::size_t> excluded_;
+  AttemptId next_attempt_ = 1;
+
+  Ledger ledger_;
+  StopMatcher matcher_;
+  std::string sent_text_;
+  bool sent_anything_ = false;   // an event, so the head too
+  bool sent_role_ = false;
+  bool opaque_sent_ = false;     // something that ids and text do not describe (tool calls, …)
+  bool rebuilt_ = false;
+  bool ids_off_ = false;         // the engine refused our fields
+  bool tokens_off_ = false;
+  bool usage_sent_ = false;
+  Finish finish_ = Finish::kNone;
+  std::int64_t prompt_tokens_ = -1;
+  std::int64_t final_count_ = -1;
+  std::uint64_t tokens_identity_ = 0;  // of the worker that wrote the ids
+  std::uint64_t exact_identity_ = 0;
+  int kind_ = 0;
+  std::size_t origin_ = 0;
+
+  int failures_ = 0;             // without progress
+  bool free_failover_ = true;    // the first one after a death
+  Reason reason_ = Reason::kNone;
+  Instant broke_at_{};           // last token before the break
+  Instant arrived_{};
+  Instant waiting_since_{};
+  Instant not_before_{};
+  Instant next_comment_{};
+  Instant last_token_{};
+  Instant finished_at_{};
+  int last_status_ = 0;
+  AttemptId last_status_attempt_ = 0;
+  Instant hedge_not_before_{};
+  bool migrating_ = false;
+  bool hedge_role_ = false;      // the hedge's role chunk came and was kept back
+  RequestRecord record_;
+};
+
+std::string_view to_string(RequestMachine::State state);
+
+}  // namespace hf::core

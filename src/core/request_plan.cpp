@@ -1,0 +1,279 @@
+// Going on by ids on another worker, and hedging a silent one: what is asked first, what is carried.
+#include <algorithm>
+#include <utility>
+
+#include "core/request_machine.hpp"
+
+namespace hf::core {
+namespace {
+constexpr std::string_view kReplacementChar = "\xEF\xBF\xBD";  // U+FFFD: half a character
+constexpr int kTrimsMax = 8;  // a character has four bytes; twice that is surely not half a one
+}  // namespace
+
+void RequestMachine::begin_plan(Instant now, Plan plan) {
+  auto& cells = *worker(plan.worker).cells;
+  plan.tokens_then = ledger_.size();
+  plan.carried = ledger_.size();
+  plan.exact = exact_identity_ != 0 && worker(plan.worker).exact_identity == exact_identity_;
+  plan.text_known = ledger_.text_in_sync() && ledger_.gaps().empty();
+  plan.prefill =
+      std::max(prompt_tokens_, spec_.prompt_tokens_estimate) + static_cast<std::int64_t>(plan.carried);
+  cells.prefill_owed.fetch_add(plan.prefill, std::memory_order_relaxed);
+  cells.resume_prefill.fetch_add(plan.prefill, std::memory_order_relaxed);
+  if (plan.suspect) cells.suspects.store(1, std::memory_order_relaxed);
+  if (!plan.is_hedge) state_ = State::kPreparing;
+  plan_ = std::move(plan);
+  advance_plan(now);
+}
+
+void RequestMachine::drop_plan() {
+  if (!plan_) return;
+  auto& cells = *worker(plan_->worker).cells;
+  cells.prefill_owed.fetch_sub(plan_->prefill, std::memory_order_relaxed);
+  cells.resume_prefill.fetch_sub(plan_->prefill, std::memory_order_relaxed);
+  if (plan_->suspect) cells.suspects.store(0, std::memory_order_relaxed);
+  if (plan_->charged_hedge) core_.hedges->release();
+  plan_.reset();
+  ++plan_number_;
+}
+
+// One question after the other; each answer comes back here.
+void RequestMachine::advance_plan(Instant now) {
+  if (spec_.prompt_ids.empty()) {
+    actions_.ask(Question::kPromptIds, plan_->worker, plan_number_);
+  } else if (!ledger_.gaps().empty()) {
+    actions_.ask(Question::kFillGaps, plan_->worker, plan_number_);
+  } else if (!plan_->text_known) {
+    actions_.ask(Question::kText, plan_->worker, plan_number_);
+  } else {
+    open_plan(now);
+  }
+}
+
+std::span<const TokenId> RequestMachine::text_ids() const {
+  return std::span(ledger_.ids()).first(without_end_id(plan_->carried));
+}
+
+void RequestMachine::on_answer(Instant now, Question question, std::uint32_t plan_number,
+                               std::span<const TokenId> ids, std::string_view text) {
+  if (!plan_ || plan_number != plan_number_) return;
+  switch (question) {
+    case Question::kPromptIds:
+      if (ids.empty() || (prompt_tokens_ >= 0 && std::cmp_not_equal(ids.size(), prompt_tokens_))) {
+        plan_broken(now, "its prompt could not be tokenized again");
+        return;
+      }
+      spec_.prompt_ids.assign(ids.begin(), ids.end());
+      break;
+    case Question::kFillGaps:
+      if (!ledger_.fill(std::vector<TokenId>(ids.begin(), ids.end()))) {
+        plan_broken(now, "token ids are missing that the engine never told");
+        return;
+      }
+      if (ledger_.text_in_sync()) plan_->text_known = true;
+      break;
+    case Question::kText: take_text(now, text); return;
+  }
+  advance_plan(now);
+}
+
+void RequestMachine::take_text(Instant now, std::string_view text) {
+  Finish finish{};
+  const bool half = text.ends_with(kReplacementChar) && !ends_here(plan_->carried, finish);
+  if (half && plan_->carried > 0 && plan_->trims < kTrimsMax && text.size() > sent_text_.size()) {
+    // Ids that complete no character are generated again by the replacement.
+    plan_->carried -= 1;
+    plan_->trims += 1;
+    if (plan_->carried == 0) {
+      plan_->text_known = true;
+      advance_plan(now);
+      return;
+    }
+    actions_.ask(Question::kText, plan_->worker, plan_number_);
+    return;
+  }
+  if (!text.starts_with(sent_text_)) {
+    plan_broken(now, "the text sent is not what its token ids read as");
+    return;
+  }
+  plan_->pending = std::string(text.substr(sent_text_.size()));
+  plan_->text_known = true;
+  advance_plan(now);
+}
+
+void RequestMachine::on_answer_failed(Instant now, Question /*question*/, std::uint32_t plan_number,
+                                      bool refused) {
+  if (!plan_ || plan_number != plan_number_) return;
+  if (refused) {
+    plan_broken(now, "the replacement could not be asked for its token ids");
+    return;
+  }
+  const bool is_hedge = plan_->is_hedge;
+  const auto index = plan_->worker;
+  past_.push_back({index, worker(index).deaths, false, 0, now});
+  excluded_.push_back(index);
+  drop_plan();
+  if (is_hedge) {
+    hedge_not_before_ = now + std::chrono::seconds(1);
+  } else {
+    recover(now, Reason::kConnect);
+  }
+}
+
+void RequestMachine::plan_broken(Instant now, std::string_view why) {
+  const bool is_hedge = plan_->is_hedge;
+  tokens_off_ = true;
+  drop_plan();
+  if (is_hedge) return;
+  if (!can_restart()) {
+    refuse(why);
+    return;
+  }
+  ledger_.clear();  // nothing was shown: the request starts anew
+  state_ = State::kWaiting;
+  waiting_since_ = now;
+  try_place(now);
+}
+
+bool RequestMachine::is_end_id(TokenId id) const {
+  if (std::ranges::find(spec_.stop_token_ids, id) != spec_.stop_token_ids.end()) return true;
+  if (spec_.ignore_eos) return false;
+  const auto& eos = worker(origin_).eos_ids;
+  return std::ranges::find(eos, id) != eos.end();
+}
+
+std::size_t RequestMachine::without_end_id(std::size_t carried) const {
+  return carried > 0 && is_end_id(ledger_.ids()[carried - 1]) ? carried - 1 : carried;
+}
+
+std::int64_t RequestMachine::token_limit() const {
+  std::int64_t limit = spec_.max_tokens.value_or(0);
+  const auto kind = static_cast<std::size_t>(kind_);
+  if (limit <= 0 && kind < spec_.default_max.size()) limit = spec_.default_max[kind];
+  const auto* model = worker(origin_).model(spec_.model);
+  const auto prompt = std::max(prompt_tokens_, static_cast<std::int64_t>(spec_.prompt_ids.size()));
+  if (model != nullptr && model->max_len > 0 && prompt > 0) {
+    const auto by_length = model->max_len - prompt;
+    limit = limit > 0 ? std::min(limit, by_length) : by_length;
+  }
+  return limit;
+}
+
+bool RequestMachine::ends_here(std::size_t carried, Finish& finish) const {
+  if (carried == 0) return false;
+  if (is_end_id(ledger_.ids()[carried - 1])) {
+    finish = Finish::kStop;
+    return true;
+  }
+  const auto limit = token_limit();
+  if (limit > 0 && std::cmp_greater_equal(carried, limit)) {
+    finish = Finish::kLength;
+    return true;
+  }
+  return false;
+}
+
+void RequestMachine::open_plan(Instant now) {
+  Plan plan = *plan_;
+  StopMatcher matcher(spec_.stop);
+  auto out = matcher.push(plan.pending);
+  Finish finish = Finish::kStop;
+  if (out.stopped || ends_here(plan.carried, finish)) {
+    // Everything was generated before the break: nothing is resumed with nothing left.
+    drop_plan();
+    rebuilt_ = true;
+    say(out.stopped ? out.text : plan.pending);
+    if (std::exchange(migrating_, false)) {
+      record_.migrations.push_back({Mode::kTokens, reason_, true, plan.exact, now - broke_at_});
+    }
+    finish_with(now, out.stopped ? Finish::kStop : finish, out.stop);
+    return;
+  }
+  if (plan.carried == 0 && can_restart()) {
+    plan_broken(now, "");
+    tokens_off_ = false;
+    return;
+  }
+  const auto limit = token_limit();
+  OpenAttempt open;
+  open.attempt = next_attempt_++;
+  open.worker = plan.worker;
+  open.mode = Mode::kTokens;
+  open.with_ids = true;
+  open.exact = plan.exact;
+  open.max_tokens = limit > 0 ? limit - static_cast<std::int64_t>(plan.carried) : 0;
+  open.min_tokens = std::max<std::int64_t>(0, spec_.min_tokens - static_cast<std::int64_t>(plan.carried));
+  Attempt attempt;
+  attempt.worker = plan.worker;
+  attempt.mode = Mode::kTokens;
+  attempt.with_ids = true;
+  attempt.is_hedge = plan.is_hedge;
+  attempt.is_suspect = plan.suspect;
+  attempt.charged_hedge = plan.charged_hedge;
+  attempt.base = plan.carried;
+  attempt.prefill = plan.prefill;
+  attempt.paced = true;
+  attempt.exact = plan.exact;
+  // What the plan held in the cells is the attempt's from now on.
+  plan_.reset();
+  ++plan_number_;
+  carry_ = std::move(plan);
+  begin_attempt(now, attempt, open);
+}
+
+// The first token of a resume is here: what its ids read as beyond the text sent goes first.
+void RequestMachine::activate() {
+  ledger_.truncate(carry_->carried);
+  rebuilt_ = true;
+  matcher_.reset();
+  auto out = matcher_.push(carry_->pending);
+  say(out.text);
+  carry_.reset();
+}
+
+Instant RequestMachine::hedge_at() const {
+  if (!spec_.stream || hedge_ || plan_ || !owner_) return kNever;
+  const bool suspect = worker(owner_->worker).state == WorkerState::kSuspect;
+  auto at = owner_->last_event + options_.hedge_after;
+  if (!owner_->got_token && !suspect) {
+    at = owner_->started + std::max<Duration>(options_.first_token_hedge, 5 * core_.first_token_p99);
+  }
+  if (suspect) {
+    // Spread, so that a survivor does not get all of them in one instant.
+    const auto share = static_cast<double>(mix64(static_cast<std::uint64_t>(
+                           arrived_.time_since_epoch().count())) % 1000) / 1000.0;
+    at += Duration(static_cast<std::int64_t>(share * static_cast<double>(options_.hedge_spread.count())));
+  }
+  return std::max(at, hedge_not_before_);
+}
+
+void RequestMachine::start_hedge(Instant now) {
+  hedge_not_before_ = now + std::chrono::seconds(1);
+  const bool tokens = needs_tokens() || ledger_.size() > 0;
+  if (tokens ? !can_tokens() : !options_.restart) return;
+  const bool suspect_worker = worker(owner_->worker).state == WorkerState::kSuspect;
+  const bool charge = !suspect_worker;
+  const auto chosen = pick(tokens, true, false);
+  if (!chosen || is_excluded(*chosen)) return;
+  if (charge && !core_.hedges->take(core_.running_requests)) return;
+  if (!tokens) {
+    open_plain(now, *chosen, true, false, charge);
+    return;
+  }
+  Plan plan;
+  plan.worker = *chosen;
+  plan.is_hedge = true;
+  plan.charged_hedge = charge;
+  begin_plan(now, std::move(plan));
+}
+
+void RequestMachine::drop_hedge(std::string_view /*outcome*/) {
+  drop_plan();
+  if (hedge_) {
+    record_.wasted_tokens += hedge_->tokens;
+    end_attempt(hedge_, true);
+  }
+  hedge_role_ = false;
+}
+
+}  // namespace hf::core

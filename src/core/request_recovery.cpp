@@ -1,0 +1,344 @@
+// What happens when an attempt breaks: how the request goes on, where, and when it gives up.
+#include <algorithm>
+#include <utility>
+
+#include "core/request_machine.hpp"
+
+namespace hf::core {
+namespace {
+
+// The stream was lost with its connection: perhaps the whole worker died of it.
+bool lost_connection(Reason reason) {
+  switch (reason) {
+    case Reason::kReset:
+    case Reason::kEarlyEnd:
+    case Reason::kAbort:
+    case Reason::kInBandError:
+    case Reason::kDead: return true;
+    default: return false;
+  }
+}
+
+constexpr int kFirstRefusal = 400;
+
+}  // namespace
+
+void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttempt& open) {
+  auto& cells = *worker(attempt.worker).cells;
+  attempt.id = open.attempt;
+  attempt.started = now;
+  attempt.last_event = now;
+  attempt.deaths = worker(attempt.worker).deaths;
+  cells.running.fetch_add(1, std::memory_order_relaxed);
+  if (cells.reading.fetch_add(1, std::memory_order_relaxed) == 0) cells.progress(now);
+  if (attempt.is_suspect) cells.suspects.store(1, std::memory_order_relaxed);
+  record_.attempts += 1;
+  if (attempt.is_hedge) record_.hedges += 1;
+  record_.workers.push_back(attempt.worker);
+  (attempt.is_hedge ? hedge_ : owner_) = attempt;
+  if (!attempt.is_hedge) state_ = State::kRunning;
+  actions_.open(open);
+}
+
+void RequestMachine::release_prefill(Attempt& attempt) {
+  if (attempt.prefill == 0) return;
+  auto& cells = *worker(attempt.worker).cells;
+  cells.prefill_owed.fetch_sub(attempt.prefill, std::memory_order_relaxed);
+  if (attempt.paced) cells.resume_prefill.fetch_sub(attempt.prefill, std::memory_order_relaxed);
+  attempt.prefill = 0;
+}
+
+void RequestMachine::end_attempt(std::optional<Attempt>& slot, bool cancel) {
+  Attempt attempt = *std::exchange(slot, std::nullopt);
+  auto& cells = *worker(attempt.worker).cells;
+  cells.running.fetch_sub(1, std::memory_order_relaxed);
+  if (!attempt.paused) cells.reading.fetch_sub(1, std::memory_order_relaxed);
+  if (attempt.is_suspect) cells.suspects.store(0, std::memory_order_relaxed);
+  if (attempt.charged_hedge) core_.hedges->release();
+  release_prefill(attempt);
+  if (cancel) actions_.cancel(attempt.id);
+}
+
+void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
+  const auto* attempt = find(id);
+  if (attempt == nullptr) return;
+  past_.push_back({attempt->worker, attempt->deaths, lost_connection(reason), attempt->tokens, now});
+  // A worker that refuses the connection costs no delay, unless it was tried for want of another.
+  const bool refused_first = reason == Reason::kConnect && !is_excluded(attempt->worker);
+  excluded_.push_back(attempt->worker);
+  if (hedge_ && hedge_->id == id) {
+    end_attempt(hedge_, true);
+    hedge_not_before_ = now + std::chrono::seconds(1);
+    return;
+  }
+  const auto broke_at = owner_->got_token ? owner_->last_event : owner_->started;
+  end_attempt(owner_, true);
+  if (state_ == State::kFinishing) {
+    complete(now);
+    return;
+  }
+  if (!migrating_) {
+    migrating_ = true;
+    broke_at_ = broke_at;
+  }
+  if (reason_ == Reason::kNone) reason_ = reason;
+  if (hedge_) {
+    // It was started for this: from now on it owns the stream, from its first token.
+    owner_ = std::exchange(hedge_, std::nullopt);
+    owner_->is_hedge = false;
+    adopt(*owner_);
+    return;
+  }
+  if (plan_) {
+    plan_->is_hedge = false;  // likewise, still being prepared
+    state_ = State::kPreparing;
+    next_comment_ = now + options_.comment_every;
+    return;
+  }
+  if (refused_first) free_failover_ = true;
+  recover(now, reason);
+}
+
+bool RequestMachine::is_excluded(std::size_t index) const {
+  return std::ranges::find(excluded_, index) != excluded_.end();
+}
+
+// An attempt on the client's own endpoint becomes the owner: the ledger is its own from now on.
+void RequestMachine::adopt(const Attempt& attempt) {
+  if (attempt.mode == Mode::kTokens) return;
+  rebuilt_ = false;  // nothing that it would have to fit to was sent
+  const auto& status = worker(attempt.worker);
+  ledger_.clear();
+  if (!attempt.with_ids) ledger_.break_it();
+  tokens_identity_ = status.tokens_identity;
+  exact_identity_ = status.exact_identity;
+  kind_ = status.kind;
+  origin_ = attempt.worker;
+  final_count_ = -1;
+}
+
+bool RequestMachine::needs_tokens() const { return !sent_text_.empty() || opaque_sent_; }
+
+bool RequestMachine::can_restart() const { return options_.restart && !needs_tokens(); }
+
+bool RequestMachine::can_tokens() const {
+  return options_.tokens && spec_.stream && !tokens_off_ && !opaque_sent_ && ledger_.intact() &&
+         ledger_.size() > 0 && tokens_identity_ != 0;
+}
+
+int RequestMachine::deaths_seen() const {
+  return static_cast<int>(std::ranges::count_if(past_, [this](const PastAttempt& past) {
+    return past.connection_lost && worker(past.worker).deaths > past.deaths;
+  }));
+}
+
+bool RequestMachine::is_poison() const {
+  if (past_.empty() || deaths_seen() < options_.poison_deaths) return false;
+  const auto& last = past_.back();
+  return last.connection_lost && worker(last.worker).deaths > last.deaths &&
+         last.tokens <= options_.poison_tokens;
+}
+
+// A request that was already running at a death waits to know whether it was there at another.
+bool RequestMachine::verdict_pending(Instant now) const {
+  if (past_.empty() || !past_.back().connection_lost) return false;
+  const auto& last = past_.back();
+  const bool died = worker(last.worker).deaths > last.deaths;
+  if (died || worker(last.worker).alive_at > last.failed_at) return false;
+  if (deaths_seen() == 0) return false;
+  return now < last.failed_at + options_.verdict_limit;
+}
+
+void RequestMachine::recover(Instant now, Reason reason) {
+  if (!can_restart() && !can_tokens()) {
+    const bool off = !options_.restart && !options_.tokens;
+    refuse(off ? "migration is turned off" : "this stream cannot be continued elsewhere");
+    return;
+  }
+  const bool typed = reason == Reason::kOverloaded || reason == Reason::kRefused;
+  const bool free = std::exchange(free_failover_, false);
+  if (!typed && !(free && reason == Reason::kConnect)) ++failures_;
+  state_ = State::kWaiting;
+  waiting_since_ = now;
+  next_comment_ = now + options_.comment_every;
+  not_before_ = now;
+  if (failures_ > options_.attempts_without_progress) {
+    give_up_waiting(now);
+    return;
+  }
+  if (!typed && !free) {
+    // Continuations are paced by prefill, new requests by a budget.
+    if (!needs_tokens() && !core_.retries->take(now)) {
+      give_up_waiting(now);
+      return;
+    }
+    not_before_ = now + backoff(failures_ - 1, *core_.random);
+  }
+  try_place(now);
+}
+
+std::optional<std::size_t> RequestMachine::pick(bool tokens, bool hedge, bool suspect) {
+  PickRequest request;
+  request.model = spec_.model;
+  request.exclude = excluded_;
+  request.continuation = migrating_ || hedge;
+  request.suspect = suspect;
+  request.prefill_tokens = std::max(prompt_tokens_, spec_.prompt_tokens_estimate);
+  if (tokens) {
+    request.prefill_tokens += static_cast<std::int64_t>(ledger_.size());
+    request.tokens_identity = tokens_identity_;
+    request.exact_identity = exact_identity_;
+    request.strict_identity = options_.strict_identity;
+  }
+  std::size_t owner_worker = 0;
+  if (hedge && owner_) {
+    owner_worker = owner_->worker;
+    request.never = std::span(&owner_worker, 1);
+  }
+  return core_.router->pick(*core_.view, request);
+}
+
+void RequestMachine::try_place(Instant now) {
+  if (now < not_before_ || verdict_pending(now)) return;
+  if (is_poison()) {
+    fail({.status = 500,
+          .type = "server_error",
+          .code = "poison_suspected",
+          .message = "Several workers died while they ran this request; it is not tried again.",
+          .should_retry = false});
+    return;
+  }
+  // Nothing visible was sent, but ids are known: going on by ids wastes nothing.
+  const bool tokens = needs_tokens() || (ledger_.size() > 0 && can_tokens());
+  const bool suspect = deaths_seen() >= 2;
+  const auto chosen = pick(tokens, false, suspect);
+  if (!chosen) {
+    if (tokens && !may_wait_for_identity()) refuse("no worker with the same token ids is left");
+    return;
+  }
+  if (!tokens) {
+    open_plain(now, *chosen, false, suspect, false);
+    return;
+  }
+  Plan plan;
+  plan.worker = *chosen;
+  plan.suspect = suspect;
+  begin_plan(now, std::move(plan));
+}
+
+// Waiting makes sense if some worker with these ids may be used again, or if all are down.
+bool RequestMachine::may_wait_for_identity() const {
+  bool others_ready = false;
+  for (const auto& status : core_.view->workers) {
+    if (status.model(spec_.model) == nullptr) continue;
+    const bool same = status.tokens_identity == tokens_identity_ &&
+                      (!options_.strict_identity || status.exact_identity == exact_identity_);
+    if (same && status.state != WorkerState::kDead) return true;
+    if (!same && status.state == WorkerState::kReady) others_ready = true;
+  }
+  return !others_ready;
+}
+
+void RequestMachine::open_plain(Instant now, std::size_t index, bool is_hedge, bool suspect,
+                                bool charged_hedge) {
+  const auto& status = worker(index);
+  const auto kind = static_cast<std::size_t>(status.kind);
+  Attempt attempt;
+  attempt.worker = index;
+  attempt.mode = record_.attempts == 0 ? Mode::kFirst : Mode::kRestart;
+  attempt.is_hedge = is_hedge;
+  attempt.is_suspect = suspect;
+  attempt.charged_hedge = charged_hedge;
+  attempt.with_ids = spec_.stream && options_.tokens && !ids_off_ &&
+                     kind < spec_.tokens_allowed.size() && spec_.tokens_allowed[kind];
+  attempt.prefill = std::max(prompt_tokens_, spec_.prompt_tokens_estimate);
+  attempt.paced = migrating_;
+  auto& cells = *status.cells;
+  cells.prefill_owed.fetch_add(attempt.prefill, std::memory_order_relaxed);
+  if (attempt.paced) cells.resume_prefill.fetch_add(attempt.prefill, std::memory_order_relaxed);
+  if (!is_hedge) adopt(attempt);
+  OpenAttempt open;
+  open.attempt = next_attempt_++;
+  open.worker = index;
+  open.mode = attempt.mode;
+  open.with_ids = attempt.with_ids;
+  begin_attempt(now, attempt, open);
+}
+
+void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration retry_after) {
+  auto* attempt = find(id);
+  if (attempt == nullptr) return;
+  if (hedge_ && hedge_->id == id) {
+    attempt_failed(now, id, Reason::kHttp5xx);
+    return;
+  }
+  last_status_ = status;
+  last_status_attempt_ = id;
+  const auto index = attempt->worker;
+  const bool with_ids = attempt->with_ids;
+  const bool by_tokens = attempt->mode == Mode::kTokens;
+  if (status == 429 || status == 503) {
+    attempt_failed(now, id, Reason::kOverloaded);
+    // Obeyed only where nobody else could take it.
+    if (state_ == State::kWaiting) {
+      const auto wait = retry_after.count() > 0 ? retry_after : Duration(std::chrono::seconds(1));
+      not_before_ = now + std::min(wait, options_.retry_after_max);
+    }
+    return;
+  }
+  if (status >= 500 || status == 408) {
+    attempt_failed(now, id, Reason::kHttp5xx);
+    return;
+  }
+  if (by_tokens) {
+    tokens_off_ = true;  // it refuses our prefix: our failure, not the client's
+    attempt_failed(now, id, Reason::kRefused);
+    return;
+  }
+  if (with_ids && status >= kFirstRefusal && status != 401 && status != 403 && status != 404) {
+    ids_off_ = true;  // perhaps our fields: the client's own bytes decide
+    end_attempt(owner_, false);
+    open_plain(now, index, false, false, false);
+    return;
+  }
+  excluded_.push_back(index);
+  const bool elsewhere = status == 401 || status == 403 || status == 404;
+  const auto other = elsewhere ? pick(false, false, false) : std::nullopt;
+  end_attempt(owner_, false);
+  if (other && !is_excluded(*other)) {
+    open_plain(now, *other, false, false, false);
+    return;
+  }
+  state_ = State::kDone;
+  sent_anything_ = true;
+  actions_.relay_whole(id);
+}
+
+Instant RequestMachine::wait_limit() const {
+  return waiting_since_ + (sent_anything_ ? options_.resume_hold : options_.admission_hold);
+}
+
+void RequestMachine::give_up_waiting(Instant /*now*/) {
+  if (last_status_ >= 500 && last_status_ != 503 && !sent_anything_) {
+    state_ = State::kDone;
+    sent_anything_ = true;
+    actions_.relay_whole(last_status_attempt_);
+    return;
+  }
+  fail({.status = 503,
+        .type = "server_error",
+        .code = "no_worker",
+        .message = sent_anything_ ? "The worker of this stream was lost and none could take it over."
+                                  : "No worker for model `" + spec_.model + "` is available.",
+        .retry_after = std::chrono::seconds(2)});
+}
+
+void RequestMachine::refuse(std::string_view why) {
+  fail({.status = 502,
+        .type = "server_error",
+        .code = "upstream_failed",
+        .message = "The worker of this stream failed (" + std::string(to_string(reason_)) + ") and " +
+                   std::string(why) + "."});
+}
+
+}  // namespace hf::core

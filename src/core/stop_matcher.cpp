@@ -1,0 +1,49 @@
+#include "core/stop_matcher.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace hf::core {
+
+StopMatcher::Output StopMatcher::push(std::string_view text) {
+  Output out;
+  held_ += text;
+  auto first = std::string::npos;
+  for (const auto& stop : stops_) {
+    if (stop.empty()) continue;
+    const auto at = held_.find(stop);
+    if (at < first) {
+      first = at;
+      out.stop = stop;
+    }
+  }
+  if (first != std::string::npos) {
+    out.stopped = true;
+    out.text = held_.substr(0, first);
+    held_.clear();
+    return out;
+  }
+  const auto keep = tail_to_hold();
+  out.text = held_.substr(0, held_.size() - keep);
+  held_.erase(0, held_.size() - keep);
+  return out;
+}
+
+std::string StopMatcher::flush() { return std::exchange(held_, {}); }
+
+// The longest tail that is a proper prefix of a stop string.
+std::size_t StopMatcher::tail_to_hold() const {
+  std::size_t longest = 0;
+  for (const auto& stop : stops_) {
+    if (stop.empty()) continue;
+    for (auto n = std::min(stop.size() - 1, held_.size()); n > longest; --n) {
+      if (held_.ends_with(std::string_view(stop).substr(0, n))) {
+        longest = n;
+        break;
+      }
+    }
+  }
+  return longest;
+}
+
+}  // namespace hf::core

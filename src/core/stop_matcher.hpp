@@ -1,0 +1,37 @@
+// Stop strings over text that comes from two engines in turn.
+//
+// The second engine sees only its own text, so a stop string that begins in the first one's tail
+// would be missed. After a resume all text runs through here; what may be the beginning of a stop
+// string is held back, as engines do.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hf::core {
+
+class StopMatcher {
+ public:
+  explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+
+  struct Output {
+    std::string text;            // may be sent now
+    bool stopped = false;        // a stop string was found; `text` ends before it
+    std::string_view stop;       // which one
+  };
+  /// Takes more text. After `stopped`, takes nothing any more.
+  Output push(std::string_view text);
+  /// The end of the answer without a stop string: what was held back.
+  std::string flush();
+  void reset() { held_.clear(); }
+  bool holds() const { return !held_.empty(); }
+
+ private:
+  std::size_t tail_to_hold() const;
+
+  std::vector<std::string> stops_;
+  std::string held_;
+};
+
+}  // namespace hf::core
