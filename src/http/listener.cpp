@@ -1,0 +1,147 @@
+#include "http/listener.hpp"
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <cerrno>
+#include <sys/socket.h>
+
+#include "net/clock.hpp"
+#include "net/signal.hpp"
+
+namespace hf::http {
+namespace {
+
+using ErrorCode = boost::system::error_code;
+
+constexpr Duration kFullPause = std::chrono::milliseconds(100);
+
+Error cannot_listen(const ListenOptions& options, const ErrorCode& error) {
+  Error result;
+  result.code = Code::kSystem;
+  result.detail = "cannot listen on " + options.address + ": ";
+  if (error == net::asio::error::address_in_use) {
+    result.detail += "address already in use; choose another with " + options.flag;
+  } else if (error == net::asio::error::access_denied) {
+    result.detail += "permission denied; choose a port above 1023 with " + options.flag;
+  } else {
+    result.detail += error.message() + "; choose another with " + options.flag;
+  }
+  return result;
+}
+
+Result<net::Tcp::endpoint> resolve(net::Core& core, const ListenOptions& options) {
+  auto endpoint = parse_endpoint(options.address);
+  if (!endpoint) {
+    endpoint.error().detail = options.flag + ": " + endpoint.error().detail;
+    return std::unexpected(endpoint.error());
+  }
+  ErrorCode error;
+  const auto address = net::asio::ip::make_address(endpoint->host, error);
+  if (!error) return net::Tcp::endpoint(address, endpoint->port);
+  // A name: at start-up only, so the blocking resolver will do.
+  net::Resolver resolver(core.executor());
+  const auto found = resolver.resolve(endpoint->host, std::to_string(endpoint->port),
+                                      net::Resolver::passive, error);
+  if (error || found.empty()) return std::unexpected(cannot_listen(options, error));
+  // "localhost" has two addresses; clients that write 127.0.0.1 must find us.
+  for (const auto& entry : found) {
+    if (entry.endpoint().address().is_v4()) return entry.endpoint();
+  }
+  return found.begin()->endpoint();
+}
+
+ErrorCode bind_and_listen(net::Acceptor& acceptor, const net::Tcp::endpoint& endpoint,
+                          const ListenOptions& options) {
+  ErrorCode error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(net::Acceptor::reuse_address(true), error);
+  if (!error && options.reuse_port) {
+    const int on = 1;
+    if (setsockopt(acceptor.native_handle(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
+      error = ErrorCode(errno, boost::system::system_category());
+    }
+  }
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(options.backlog, error);
+  return error;
+}
+
+}  // namespace
+
+struct Listener::State {
+  explicit State(net::Core& on) : core(on), acceptor(on.executor()) {}
+  net::Core& core;
+  net::Acceptor acceptor;
+  net::Signal closed{core};
+  bool is_closed = false;
+};
+
+Listener::Listener(std::shared_ptr<State> state, Endpoint endpoint)
+    : state_(std::move(state)), endpoint_(std::move(endpoint)) {}
+
+Result<std::unique_ptr<Listener>> Listener::open(net::Core& core, const ListenOptions& options) {
+  const auto wanted = resolve(core, options);
+  if (!wanted) return std::unexpected(wanted.error());
+  auto state = std::make_shared<State>(core);
+  ErrorCode error = bind_and_listen(state->acceptor, *wanted, options);
+  if (error) return std::unexpected(cannot_listen(options, error));
+  const auto bound = state->acceptor.local_endpoint(error);
+  if (error) return std::unexpected(cannot_listen(options, error));
+  Endpoint endpoint;
+  endpoint.host = bound.address().to_string();
+  endpoint.port = bound.port();
+  return std::unique_ptr<Listener>(new Listener(std::move(state), std::move(endpoint)));
+}
+
+Result<std::vector<std::unique_ptr<Listener>>> Listener::open_on_all(
+    const std::vector<net::Core*>& cores, ListenOptions options) {
+  std::vector<std::unique_ptr<Listener>> listeners;
+  if (cores.size() > 1) {
+    // SO_REUSEPORT would let us share a stranger's port; a plain listener first finds him out.
+    options.reuse_port = false;
+    auto probe = open(*cores.front(), options);
+    if (!probe) return std::unexpected(probe.error());
+    options.address = (*probe)->endpoint().to_string();
+    options.reuse_port = true;
+  }
+  for (net::Core* core : cores) {
+    auto listener = open(*core, options);
+    if (!listener) return std::unexpected(listener.error());
+    options.address = (*listener)->endpoint().to_string();
+    listeners.push_back(std::move(*listener));
+  }
+  return listeners;
+}
+
+void Listener::start(Handler handler) {
+  state_->core.spawn(accept_loop(state_, std::move(handler)), "listener");
+}
+
+void Listener::close() {
+  if (state_->is_closed) return;
+  state_->is_closed = true;
+  ErrorCode ignored;
+  state_->acceptor.close(ignored);
+  state_->closed.notify_all();
+}
+
+net::Task<void> Listener::accept_loop(std::shared_ptr<State> state, Handler handler) {
+  while (!state->is_closed) {
+    net::Socket socket(state->core.executor());
+    const auto [error] = co_await state->acceptor.async_accept(socket, net::tok);
+    if (state->is_closed) break;
+    if (!error) {
+      ErrorCode ignored;
+      socket.non_blocking(true, ignored);
+      socket.set_option(net::Tcp::no_delay(true), ignored);
+      state->core.spawn(handler(std::move(socket)), "http connection");
+    } else if (error == net::asio::error::no_descriptors ||
+               error == net::asio::error::no_buffer_space ||
+               error == boost::system::errc::too_many_files_open_in_system) {
+      co_await state->closed.wait_until(net::after(net::now(), kFullPause));
+    }
+    // Anything else concerns one connection that went away before we took it.
+  }
+}
+
+}  // namespace hf::http
