@@ -310,6 +310,7 @@ void RequestMachine::on_hedge_event(Instant now, const UpstreamEvent& event) {
 
 void RequestMachine::on_whole(Instant now, AttemptId id) {
   if (find(id) == nullptr || !owner_ || owner_->id != id) return;
+  worker(owner_->worker).cells->progress(now);
   first_token(now);
   end_attempt(owner_, false);
   if (hedge_) end_attempt(hedge_, true);
@@ -334,7 +335,7 @@ void RequestMachine::on_failed(Instant now, AttemptId id, Reason reason) {
 
 void RequestMachine::on_paused(Instant now, AttemptId id, bool paused) {
   auto* attempt = find(id);
-  if (attempt == nullptr || attempt->paused == paused) return;
+  if (attempt == nullptr || attempt->paused == paused || !spec_.stream) return;
   attempt->paused = paused;
   auto& cells = *worker(attempt->worker).cells;
   cells.reading.fetch_add(paused ? -1 : 1, std::memory_order_relaxed);
@@ -369,6 +370,7 @@ void RequestMachine::on_view(Instant now) {
     }
     if (is_done()) return;
   }
+  if (plan_ && worker(plan_->worker).state != WorkerState::kReady) replan(now);
   on_room(now);
 }
 

@@ -102,6 +102,8 @@ class RequestActions {
   virtual void open(const OpenAttempt& open) = 0;
   /// Close the attempt; nothing of it is to be reported any more.
   virtual void cancel(AttemptId attempt) = 0;
+  /// An attempt or a question failed there, whoever noticed: the fleet wants to know.
+  virtual void report(std::size_t worker, Reason reason) = 0;
   /// Put a question to a worker; answered by on_answer / on_answer_failed.
   virtual void ask(Question question, std::size_t worker, std::uint32_t plan) = 0;
   /// Send the event that is being reported right now, edited as its reader says.
@@ -296,6 +298,7 @@ class RequestMachine {
   void drop_plan();
   void advance_plan(Instant now);
   void plan_broken(Instant now, std::string_view why);
+  void replan(Instant now);
   void take_text(Instant now, std::string_view text);
   void open_plan(Instant now);
   void activate();
@@ -333,6 +336,7 @@ class RequestMachine {
   bool rebuilt_ = false;
   bool ids_off_ = false;         // the engine refused our fields
   bool tokens_off_ = false;
+  bool tokens_refused_ = false;  // one engine did not take our prefix
   bool usage_sent_ = false;
   Finish finish_ = Finish::kNone;
   std::int64_t prompt_tokens_ = -1;

@@ -135,6 +135,19 @@ void RequestMachine::plan_broken(Instant now, std::string_view why) {
   try_place(now);
 }
 
+// Its worker left the ready ones while it was being asked: no new work goes there.
+void RequestMachine::replan(Instant now) {
+  const bool is_hedge = plan_->is_hedge;
+  drop_plan();
+  if (is_hedge) {
+    hedge_not_before_ = now + std::chrono::seconds(1);
+    return;
+  }
+  state_ = State::kWaiting;
+  waiting_since_ = now;
+  try_place(now);
+}
+
 bool RequestMachine::is_end_id(TokenId id) const {
   if (std::ranges::find(spec_.stop_token_ids, id) != spec_.stop_token_ids.end()) return true;
   if (spec_.ignore_eos) return false;

@@ -30,7 +30,8 @@ void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttem
   attempt.last_event = now;
   attempt.deaths = worker(attempt.worker).deaths;
   cells.running.fetch_add(1, std::memory_order_relaxed);
-  if (cells.reading.fetch_add(1, std::memory_order_relaxed) == 0) cells.progress(now);
+  // A whole answer is silent until its end: its silence says nothing of the worker.
+  if (spec_.stream && cells.reading.fetch_add(1, std::memory_order_relaxed) == 0) cells.progress(now);
   if (attempt.is_suspect) cells.suspects.store(1, std::memory_order_relaxed);
   record_.attempts += 1;
   if (attempt.is_hedge) record_.hedges += 1;
@@ -52,7 +53,7 @@ void RequestMachine::end_attempt(std::optional<Attempt>& slot, bool cancel) {
   Attempt attempt = *std::exchange(slot, std::nullopt);
   auto& cells = *worker(attempt.worker).cells;
   cells.running.fetch_sub(1, std::memory_order_relaxed);
-  if (!attempt.paused) cells.reading.fetch_sub(1, std::memory_order_relaxed);
+  if (spec_.stream && !attempt.paused) cells.reading.fetch_sub(1, std::memory_order_relaxed);
   if (attempt.is_suspect) cells.suspects.store(0, std::memory_order_relaxed);
   if (attempt.charged_hedge) core_.hedges->release();
   release_prefill(attempt);
@@ -63,6 +64,7 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   const auto* attempt = find(id);
   if (attempt == nullptr) return;
   past_.push_back({attempt->worker, attempt->deaths, lost_connection(reason), attempt->tokens, now});
+  if (reason != Reason::kDead) actions_.report(attempt->worker, reason);
   // A worker that refuses the connection costs no delay, unless it was tried for want of another.
   const bool refused_first = reason == Reason::kConnect && !is_excluded(attempt->worker);
   excluded_.push_back(attempt->worker);
@@ -291,14 +293,21 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
     return;
   }
   if (by_tokens) {
-    tokens_off_ = true;  // it refuses our prefix: our failure, not the client's
+    // It refuses our prefix: our failure, not the client's. A second one settles it.
+    tokens_off_ = std::exchange(tokens_refused_, true);
     attempt_failed(now, id, Reason::kRefused);
     return;
   }
   if (with_ids && status >= kFirstRefusal && status != 401 && status != 403 && status != 404) {
     ids_off_ = true;  // perhaps our fields: the client's own bytes decide
     end_attempt(owner_, false);
-    open_plain(now, index, false, false, false);
+    if (worker(index).state == WorkerState::kReady) {
+      open_plain(now, index, false, false, false);
+    } else {
+      state_ = State::kWaiting;
+      waiting_since_ = now;
+      try_place(now);
+    }
     return;
   }
   excluded_.push_back(index);

@@ -1,0 +1,121 @@
+#include "frontend/data_core.hpp"
+
+#include <utility>
+
+#include "frontend/client_session.hpp"
+#include "frontend/request_driver.hpp"
+#include "net/clock.hpp"
+
+namespace hf::frontend {
+namespace {
+
+constexpr Duration kTick = std::chrono::milliseconds(10);
+constexpr Duration kLateLoop = std::chrono::milliseconds(100);
+constexpr double kRetryRatio = 0.2;
+constexpr double kRetriesPerSecond = 10;
+
+std::uint64_t seed_of(std::size_t index) {
+  return mix64(static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) ^
+               (index << 56));
+}
+
+}  // namespace
+
+DataCore::DataCore(Shared shared, std::size_t index, std::unique_ptr<core::Router> router,
+                   std::shared_ptr<const FleetSnapshot> first)
+    : shared_(shared),
+      core_("data-" + std::to_string(index)),
+      pool_(core_),
+      random_(seed_of(index)),
+      router_(std::move(router)),
+      retries_(kRetryRatio, kRetriesPerSecond / static_cast<double>(shared.options.data_cores)),
+      inter_token_(shared.metrics.inter_token_seconds.with()),
+      snapshot_(std::move(first)) {
+  context_.view = &snapshot_->view;
+  context_.router = router_.get();
+  context_.retries = &retries_;
+  context_.hedges = &hedges_;
+  context_.random = &random_;
+}
+
+DataCore::~DataCore() {
+  core_.stop();
+  core_.join();
+}
+
+void DataCore::serve(std::unique_ptr<http::Listener> listener) {
+  listener_ = std::move(listener);
+  listener_->start([this](net::Socket socket) { return serve_client(*this, std::move(socket)); });
+}
+
+void DataCore::start() {
+  ticker_ = std::make_unique<net::Ticker>(core_, kTick,
+                                          [this](Instant now, Duration lag) { tick(now, lag); });
+  core_.start();
+}
+
+void DataCore::apply(std::shared_ptr<const FleetSnapshot> snapshot) {
+  core_.post([this, next = std::move(snapshot)]() mutable {
+    snapshot_ = std::move(next);
+    context_.view = &snapshot_->view;
+    const auto now = net::now();
+    for (const auto& driver : requests_) driver->on_view(now);
+  });
+}
+
+void DataCore::drain() {
+  core_.post([this] {
+    draining_ = true;
+    if (listener_) listener_->close();
+  });
+}
+
+void DataCore::cut() {
+  core_.post([this] {
+    for (const auto& driver : requests_) driver->cut();
+  });
+}
+
+std::list<std::shared_ptr<RequestDriver>>::iterator DataCore::add(
+    std::shared_ptr<RequestDriver> driver) {
+  running_.fetch_add(1, std::memory_order_relaxed);
+  context_.running_requests += 1;
+  return requests_.insert(requests_.end(), std::move(driver));
+}
+
+void DataCore::remove(std::list<std::shared_ptr<RequestDriver>>::iterator it) {
+  running_.fetch_sub(1, std::memory_order_relaxed);
+  context_.running_requests -= 1;
+  requests_.erase(it);
+  room_made();
+}
+
+void DataCore::room_made() {
+  if (std::exchange(room_posted_, true)) return;
+  core_.post([this] {
+    room_posted_ = false;
+    const auto now = net::now();
+    for (const auto& driver : requests_) driver->on_room(now);
+  });
+}
+
+void DataCore::tick(Instant now, Duration lag) {
+  first_token_.turn(now);
+  if (lag > kLateLoop) {
+    for (const auto& driver : requests_) driver->restart_clocks(now);
+  }
+  context_.first_token_p99 = first_token_.quantile(0.99);
+  for (const auto& driver : requests_) driver->tick(now);
+}
+
+std::string DataCore::new_id(std::string_view prefix) {
+  static constexpr std::string_view kHex = "0123456789abcdef";
+  std::string id(prefix);
+  for (int half = 0; half < 2; ++half) {
+    auto bits = random_.next();
+    for (int i = 0; i < 8; ++i, bits >>= 8) id += kHex[bits & 15];
+  }
+  return id;
+}
+
+}  // namespace hf::frontend

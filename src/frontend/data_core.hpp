@@ -1,0 +1,97 @@
+// One data core: a thread, its listener, its upstream connections and the requests that it serves.
+//
+// A client connection, its request and its attempts live and die on one core. What spans cores comes
+// as snapshots of the fleet, and goes back as reports.
+#pragma once
+
+#include <list>
+#include <memory>
+
+#include "base/random.hpp"
+#include "core/budget.hpp"
+#include "core/request_machine.hpp"
+#include "frontend/fleet.hpp"
+#include "frontend/options.hpp"
+#include "http/listener.hpp"
+#include "http/pool.hpp"
+#include "net/core.hpp"
+#include "net/signal.hpp"
+#include "net/ticker.hpp"
+#include "telemetry/access_log.hpp"
+#include "telemetry/metrics.hpp"
+
+namespace hf::frontend {
+
+class RequestDriver;
+
+/// What all data cores share; every member is safe to use from any of them.
+struct Shared {
+  const ServeOptions& options;
+  telemetry::ServeMetrics& metrics;
+  telemetry::AccessLog* access_log;  // may be null
+  Fleet& fleet;
+};
+
+class DataCore {
+ public:
+  /// `router` is this core's own.
+  DataCore(Shared shared, std::size_t index, std::unique_ptr<core::Router> router,
+           std::shared_ptr<const FleetSnapshot> first);
+  ~DataCore();
+
+  net::Core& core() { return core_; }
+  /// Before the core's thread starts.
+  void serve(std::unique_ptr<http::Listener> listener);
+  void start();
+
+  /// Any thread: posts.
+  void apply(std::shared_ptr<const FleetSnapshot> snapshot);
+  /// No new connections, no keep-alive. Any thread.
+  void drain();
+  /// Ends what still runs, each with an error event. Any thread.
+  void cut();
+
+  // For the drivers, on this core.
+  const Shared& shared() const { return shared_; }
+  http::Pool& pool() { return pool_; }
+  core::CoreContext& context() { return context_; }
+  const FleetSnapshot& fleet() const { return *snapshot_; }
+  Random& random() { return random_; }
+  bool is_draining() const { return draining_; }
+  std::list<std::shared_ptr<RequestDriver>>::iterator add(std::shared_ptr<RequestDriver> driver);
+  void remove(std::list<std::shared_ptr<RequestDriver>>::iterator it);
+  /// Some request gave back room on a worker: those that wait may look again, the oldest first.
+  void room_made();
+  std::string new_id(std::string_view prefix);
+  std::size_t requests() const { return running_.load(std::memory_order_relaxed); }
+  std::size_t connections() const { return connections_.load(std::memory_order_relaxed); }
+  void connection_opened() { connections_.fetch_add(1, std::memory_order_relaxed); }
+  void connection_closed() { connections_.fetch_sub(1, std::memory_order_relaxed); }
+  /// Recent times to the first token, for the hedge.
+  core::LatencyWindow& first_token_window() { return first_token_; }
+  telemetry::Histogram& inter_token() { return *inter_token_; }
+
+ private:
+  void tick(Instant now, Duration lag);
+
+  Shared shared_;
+  net::Core core_;
+  http::Pool pool_;
+  Random random_;
+  std::unique_ptr<core::Router> router_;
+  core::RetryBudget retries_;
+  core::HedgeBudget hedges_;
+  core::LatencyWindow first_token_;
+  std::shared_ptr<telemetry::Histogram> inter_token_;
+  core::CoreContext context_;
+  std::shared_ptr<const FleetSnapshot> snapshot_;
+  std::list<std::shared_ptr<RequestDriver>> requests_;  // in order of arrival
+  std::atomic<std::size_t> running_{0};
+  std::atomic<std::size_t> connections_{0};
+  std::unique_ptr<http::Listener> listener_;
+  std::unique_ptr<net::Ticker> ticker_;
+  bool draining_ = false;
+  bool room_posted_ = false;
+};
+
+}  // namespace hf::frontend

@@ -1,0 +1,71 @@
+#include "frontend/error_response.hpp"
+
+#include <algorithm>
+
+#include "wire/json.hpp"
+
+namespace hf::frontend {
+
+std::string error_body(const core::ClientError& error) {
+  std::string out = R"({"error":{"message":)";
+  wire::json_append_string(out, error.message);
+  out += R"(,"type":)";
+  wire::json_append_string(out, error.type);
+  out += R"(,"param":null,"code":)";
+  wire::json_append_string(out, error.code);
+  out += "}}";
+  return out;
+}
+
+http::Response error_response(const core::ClientError& error, std::string_view request_id) {
+  http::Response response;
+  response.status = error.status;
+  response.headers.append("Content-Type", "application/json");
+  if (!request_id.empty()) response.headers.append("x-request-id", std::string(request_id));
+  if (error.retry_after.count() > 0) {
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(error.retry_after);
+    const auto whole = std::clamp<std::int64_t>((ms.count() + 999) / 1000, 1, 30);
+    response.headers.append("Retry-After", std::to_string(whole));
+    response.headers.append("retry-after-ms", std::to_string(ms.count()));
+  }
+  if (!error.should_retry) response.headers.append("x-should-retry", "false");
+  response.body = error_body(error);
+  return response;
+}
+
+std::string error_event(const core::ClientError& error) {
+  return "data: " + error_body(error) + "\n\n";
+}
+
+core::ClientError bad_request(const Error& error) {
+  core::ClientError out;
+  out.status = error.code == Code::kTooLarge ? 413 : 400;
+  out.type = "invalid_request_error";
+  out.code = std::string(to_string(error.code));
+  out.message = error.detail;
+  out.should_retry = false;
+  return out;
+}
+
+core::ClientError not_found(std::string_view method, std::string_view path) {
+  core::ClientError out;
+  out.status = 404;
+  out.type = "invalid_request_error";
+  out.code = "unknown_path";
+  out.message = "No such endpoint: " + std::string(method) + " " + std::string(path) +
+                ". Served are POST /v1/chat/completions, POST /v1/completions and GET /v1/models.";
+  out.should_retry = false;
+  return out;
+}
+
+core::ClientError read_failure(int status, std::string_view detail) {
+  core::ClientError out;
+  out.status = status;
+  out.type = "invalid_request_error";
+  out.code = status == 413 ? "too_large" : "bad_request";
+  out.message = std::string(detail);
+  out.should_retry = false;
+  return out;
+}
+
+}  // namespace hf::frontend

@@ -1,0 +1,24 @@
+// The one place where an error becomes a status and an OpenAI error body.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "core/request_machine.hpp"
+#include "http/message.hpp"
+
+namespace hf::frontend {
+
+/// {"error":{"message","type","param","code"}}
+std::string error_body(const core::ClientError& error);
+/// One whole response, with Retry-After, retry-after-ms and x-should-retry where they apply.
+http::Response error_response(const core::ClientError& error, std::string_view request_id);
+/// The same error in a started stream: one SSE event.
+std::string error_event(const core::ClientError& error);
+
+core::ClientError bad_request(const Error& error);
+core::ClientError not_found(std::string_view method, std::string_view path);
+core::ClientError read_failure(int status, std::string_view detail);
+
+}  // namespace hf::frontend

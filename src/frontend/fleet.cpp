@@ -1,0 +1,231 @@
+#include "frontend/fleet.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "engine/dialect.hpp"
+#include "http/fetch.hpp"
+#include "net/clock.hpp"
+
+namespace hf::frontend {
+namespace {
+
+using core::ProbeResult;
+using core::WorkerState;
+
+constexpr Duration kTick = std::chrono::milliseconds(25);
+constexpr Duration kLateLoop = std::chrono::milliseconds(100);
+constexpr Duration kIdentifyCall = std::chrono::seconds(10);
+constexpr Duration kModelsEvery = std::chrono::seconds(10);
+constexpr std::size_t kProbeBodyMax = 4 * 1024 * 1024;
+
+}  // namespace
+
+Fleet::Fleet(net::Core& core, const ServeOptions& options, telemetry::ServeMetrics& metrics,
+             Publish publish)
+    : core_(core), options_(options), metrics_(metrics), publish_(std::move(publish)), pool_(core) {
+  std::uint64_t seed = 1;
+  for (const auto& endpoint : options.engines) {
+    Worker worker;
+    worker.endpoint = endpoint;
+    worker.name = endpoint.to_string();
+    worker.cells = std::make_shared<core::WorkerCells>();
+    worker.machine = std::make_unique<core::WorkerMachine>(worker.cells, ++seed);
+    workers_.push_back(std::move(worker));
+  }
+  renew();
+}
+
+void Fleet::start() {
+  ticker_ = std::make_unique<net::Ticker>(core_, kTick,
+                                          [this](Instant now, Duration lag) { tick(now, lag); });
+}
+
+void Fleet::stop() { ticker_.reset(); }
+
+void Fleet::report(std::size_t worker, core::Reason reason) {
+  core_.post([this, worker, reason] {
+    allow_ejection(worker);
+    carry_out(worker, workers_[worker].machine->attempt_failed(net::now(), reason));
+  });
+}
+
+void Fleet::succeeded(std::size_t worker) {
+  core_.post([this, worker] { workers_[worker].machine->attempt_succeeded(net::now()); });
+}
+
+void Fleet::tick(Instant now, Duration lag) {
+  if (lag > kLateLoop) {
+    for (auto& worker : workers_) worker.machine->restart_clocks(now);
+  }
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    allow_ejection(i);
+    carry_out(i, workers_[i].machine->tick(now));
+    auto& worker = workers_[i];
+    if (worker.machine->state() == WorkerState::kReady && now - worker.models_read_at >= kModelsEvery) {
+      worker.models_read_at = now;
+      core_.spawn(read_models(i), "read models");
+    }
+  }
+}
+
+// Silence and errors may take at most half of a model's workers: rather a slow answer than none.
+void Fleet::allow_ejection(std::size_t index) {
+  const auto& self = workers_[index];
+  std::size_t total = 0;
+  std::size_t out = 0;
+  for (const auto& other : workers_) {
+    const bool shares = std::ranges::any_of(self.info.models, [&](const auto& model) {
+      return std::ranges::find(other.info.models, model.name, &engine::ModelInfo::name) !=
+             other.info.models.end();
+    });
+    if (!shares) continue;
+    ++total;
+    const auto state = other.machine->state();
+    const bool by_silence = state == WorkerState::kDead && other.machine->last_reason() == "silent";
+    if (&other != &self && (by_silence || state == WorkerState::kEjected)) ++out;
+  }
+  self.machine->set_may_eject((out + 1) * 2 <= total);
+}
+
+void Fleet::carry_out(std::size_t index, const core::WorkerMachine::Wish& wish) {
+  if (wish.probe) core_.spawn(probe(index), "probe");
+  if (wish.identify) core_.spawn(identify(index), "identify");
+  if (!wish.changed) return;
+  auto& worker = workers_[index];
+  if (worker.machine->state() == WorkerState::kDead) pool_.drop_all(worker.endpoint);
+  renew();
+}
+
+void Fleet::renew() {
+  auto next = std::make_shared<FleetSnapshot>();
+  next->view.version = ++version_;
+  next->at = net::now();
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    const auto& worker = workers_[i];
+    core::WorkerStatus status;
+    status.index = i;
+    status.name = worker.name;
+    status.state = worker.machine->state();
+    status.kind = static_cast<int>(worker.info.kind);
+    for (const auto& model : worker.info.models) status.models.push_back({model.name, model.max_len});
+    status.tokens_identity = worker.info.tokens_identity;
+    status.exact_identity = worker.info.exact_identity;
+    status.eos_ids = worker.info.eos_ids;
+    status.deaths = worker.machine->deaths();
+    status.alive_at = worker.machine->alive_at();
+    status.cells = worker.cells;
+    const auto* before = snapshot_ ? &snapshot_->view.workers[i] : nullptr;
+    if (before == nullptr || before->state != status.state) {
+      metrics_.set_worker_state(worker.name, core::to_string(status.state));
+      if (before != nullptr) log_change(worker);
+    }
+    next->view.workers.push_back(std::move(status));
+    next->facts.push_back({worker.endpoint, worker.info.kind, worker.info.fingerprint});
+  }
+  snapshot_ = std::move(next);
+  if (ticker_) publish_(snapshot_);  // before start() nobody listens
+}
+
+void Fleet::log_change(const Worker& worker) {
+  const auto state = worker.machine->state();
+  if (state == WorkerState::kDead || state == WorkerState::kEjected) {
+    metrics_.ejections_total.with(worker.name, worker.machine->last_reason())->add();
+  }
+  std::string line = "holdfast serve: worker " + worker.name + " is " +
+                     std::string(core::to_string(state)) + " (" +
+                     std::string(worker.machine->last_reason()) + ")";
+  if (state == WorkerState::kReady && worker.has_info) {
+    line += ": taken for " + std::string(engine::to_string(worker.info.kind));
+    if (!worker.info.models.empty()) line += ", model " + worker.info.models.front().name;
+    line += worker.info.tokens_identity != 0 ? "; a failure costs a pause (mode tokens)"
+                                             : "; a failure before the first token costs a pause "
+                                               "(mode restart), after it the stream";
+  }
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+net::Task<void> Fleet::probe(std::size_t index) {
+  const auto started = net::now();
+  http::FetchRequest request;
+  request.target = std::string(engine::Dialect::of(workers_[index].info.kind).health_path());
+  if (!workers_[index].has_info) request.target = "/health";
+  auto endpoint = workers_[index].endpoint;
+  auto fetched = http::fetch(pool_, std::move(endpoint), std::move(request),
+                             started + options_.probe_timeout, kProbeBodyMax);
+  const auto answer = co_await std::move(fetched);
+  const auto now = net::now();
+  auto result = ProbeResult::kSilent;
+  if (answer) {
+    // Not every engine has a health page; one that says 404 is there. 5xx: it says it is not well.
+    result = answer->status < 500 ? ProbeResult::kAnswered : ProbeResult::kBad;
+  } else if (answer.error().code == Code::kRefused) {
+    result = ProbeResult::kRefused;
+  } else if (answer.error().code == Code::kReset || answer.error().code == Code::kClosed) {
+    result = ProbeResult::kBad;
+  }
+  // A late loop makes every answer late: that proves nothing about the engine.
+  if (result == ProbeResult::kSilent && now - started > options_.probe_timeout + kLateLoop) {
+    result = ProbeResult::kInconclusive;
+  }
+  allow_ejection(index);
+  carry_out(index, workers_[index].machine->probed(now, result));
+}
+
+net::Task<Result<engine::EngineInfo>> Fleet::ask_who(std::size_t index) {
+  engine::Probe who;
+  auto step = who.start();
+  while (auto* call = std::get_if<engine::WireRequest>(&step)) {
+    http::FetchRequest request;
+    request.method = std::string(call->method);
+    request.target = call->path;
+    request.body = call->body;
+    if (!request.body.empty()) request.headers.append("Content-Type", "application/json");
+    auto endpoint = workers_[index].endpoint;
+    auto fetched = http::fetch(pool_, std::move(endpoint), std::move(request),
+                               net::now() + kIdentifyCall, kProbeBodyMax);
+    auto answer = co_await std::move(fetched);
+    if (!answer) co_return std::unexpected(answer.error());
+    step = who.next(answer->status, answer->body);
+  }
+  if (auto* error = std::get_if<Error>(&step)) co_return std::unexpected(*error);
+  co_return std::move(std::get<engine::EngineInfo>(step));
+}
+
+net::Task<void> Fleet::identify(std::size_t index) {
+  auto info = co_await ask_who(index);
+  auto& worker = workers_[index];
+  if (info) {
+    worker.info = std::move(*info);
+    worker.has_info = true;
+    worker.models_read_at = net::now();
+  }
+  carry_out(index, worker.machine->identified(net::now(), info.has_value()));
+}
+
+// LoRA adapters come and go.
+net::Task<void> Fleet::read_models(std::size_t index) {
+  http::FetchRequest request;
+  request.target = "/v1/models";
+  auto endpoint = workers_[index].endpoint;
+  auto fetched = http::fetch(pool_, std::move(endpoint), std::move(request),
+                             net::now() + kIdentifyCall, kProbeBodyMax);
+  auto answer = co_await std::move(fetched);
+  if (!answer || answer->status != 200) co_return;
+  auto read = engine::Probe::read_models(answer->body);
+  if (!read || read->models.empty()) co_return;
+  auto& models = workers_[index].info.models;
+  const bool same = std::ranges::equal(models, read->models, {}, &engine::ModelInfo::name,
+                                       &engine::ModelInfo::name);
+  if (same) co_return;
+  for (auto& fresh : read->models) {
+    // The list alone does not tell every length; what the probe learned stays.
+    const auto known = std::ranges::find(models, fresh.name, &engine::ModelInfo::name);
+    if (known != models.end()) fresh = *known;
+  }
+  models = std::move(read->models);
+  renew();
+}
+
+}  // namespace hf::frontend

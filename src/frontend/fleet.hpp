@@ -1,0 +1,85 @@
+// The fleet: runs the worker machines on the control core, probes engines, publishes views.
+//
+// report() and succeeded() may be called from any core; everything else belongs to the control core.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/fleet.hpp"
+#include "core/worker_machine.hpp"
+#include "engine/probe.hpp"
+#include "frontend/options.hpp"
+#include "http/pool.hpp"
+#include "net/core.hpp"
+#include "net/ticker.hpp"
+#include "telemetry/metrics.hpp"
+
+namespace hf::frontend {
+
+/// What a driver needs to talk to a worker and the machines do not.
+struct EngineFacts {
+  http::Endpoint endpoint;
+  engine::Kind kind = engine::Kind::kOpenAi;
+  std::string fingerprint;  // raw JSON, of the engine's build
+};
+
+/// One published state; immutable.
+struct FleetSnapshot {
+  core::FleetView view;
+  std::vector<EngineFacts> facts;  // by worker index
+  Instant at{};
+};
+
+class Fleet {
+ public:
+  using Publish = std::function<void(std::shared_ptr<const FleetSnapshot>)>;
+
+  /// `publish` is called on the control core with every new snapshot. Does nothing before start().
+  Fleet(net::Core& core, const ServeOptions& options, telemetry::ServeMetrics& metrics,
+        Publish publish);
+
+  /// The snapshot before anything was probed: for the data cores' start.
+  std::shared_ptr<const FleetSnapshot> snapshot() const { return snapshot_; }
+  void start();
+  void stop();
+
+  /// An attempt on a worker failed / succeeded. Any thread.
+  void report(std::size_t worker, core::Reason reason);
+  void succeeded(std::size_t worker);
+
+ private:
+  struct Worker {
+    http::Endpoint endpoint;
+    std::string name;
+    std::shared_ptr<core::WorkerCells> cells;
+    std::unique_ptr<core::WorkerMachine> machine;
+    engine::EngineInfo info;
+    bool has_info = false;
+    Instant models_read_at{};
+  };
+
+  void tick(Instant now, Duration lag);
+  void carry_out(std::size_t index, const core::WorkerMachine::Wish& wish);
+  void allow_ejection(std::size_t index);
+  void renew();
+  void log_change(const Worker& worker);
+  net::Task<void> probe(std::size_t index);
+  net::Task<void> identify(std::size_t index);
+  net::Task<Result<engine::EngineInfo>> ask_who(std::size_t index);
+  net::Task<void> read_models(std::size_t index);
+
+  net::Core& core_;
+  const ServeOptions& options_;
+  telemetry::ServeMetrics& metrics_;
+  Publish publish_;
+  http::Pool pool_;
+  std::vector<Worker> workers_;
+  std::shared_ptr<const FleetSnapshot> snapshot_;
+  std::uint64_t version_ = 0;
+  std::unique_ptr<net::Ticker> ticker_;
+};
+
+}  // namespace hf::frontend

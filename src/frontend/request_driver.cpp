@@ -1,0 +1,283 @@
+#include "frontend/request_driver.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/questions.hpp"
+#include "frontend/attempt_driver.hpp"
+#include "frontend/error_response.hpp"
+#include "net/clock.hpp"
+#include "wire/chunk.hpp"
+
+namespace hf::frontend {
+namespace {
+
+constexpr int kKinds = 3;
+constexpr std::int64_t kNoLimit = 1'000'000;  // tokens, where no limit is known (llama.cpp)
+
+bool is_forwarded(const wire::Header& header, std::string_view connection_tokens) {
+  static constexpr std::string_view kDropped[] = {
+      "connection",       "keep-alive",          "proxy-authenticate", "proxy-authorization", "te",
+      "trailer",          "transfer-encoding",   "upgrade",            "host",                "content-length",
+      "content-type",     "authorization",       "accept-encoding",    "expect",              "x-request-id",
+      "proxy-connection", "accept"};
+  for (const auto name : kDropped) {
+    if (wire::iequals(header.name, name)) return false;
+  }
+  if (header.name.size() >= 11 && wire::iequals(std::string_view(header.name).substr(0, 11), "x-holdfast-")) {
+    return false;
+  }
+  // Fields that the client's own Connection names are hop-by-hop too.
+  while (!connection_tokens.empty()) {
+    const auto comma = connection_tokens.find(',');
+    auto token = connection_tokens.substr(0, comma);
+    while (token.starts_with(' ')) token.remove_prefix(1);
+    while (token.ends_with(' ')) token.remove_suffix(1);
+    if (wire::iequals(header.name, token)) return false;
+    if (comma == std::string_view::npos) break;
+    connection_tokens.remove_prefix(comma + 1);
+  }
+  return true;
+}
+
+wire::Headers forwarded(const wire::Headers& from) {
+  wire::Headers headers;
+  const auto connection = from.find("connection").value_or("");
+  for (const auto& header : from) {
+    if (is_forwarded(header, connection)) headers.append(header.name, header.value);
+  }
+  headers.append("Content-Type", "application/json");
+  headers.append("Accept-Encoding", "identity");
+  return headers;
+}
+
+}  // namespace
+
+RequestDriver::RequestDriver(DataCore& core, http::ServerConnection& client, http::Request request,
+                             core::Endpoint endpoint, std::string request_id)
+    : core_(core),
+      client_(client),
+      http_(std::move(request)),
+      endpoint_(endpoint),
+      request_id_(std::move(request_id)),
+      finished_(core.core()) {}
+
+RequestDriver::~RequestDriver() = default;
+
+std::string RequestDriver::model_of(const engine::ClientRequest& request) const {
+  if (!request.model.empty()) return request.model;
+  // Engines take a request without a model as one for their own; so do we, if there is only one.
+  std::string only;
+  for (const auto& worker : core_.fleet().view.workers) {
+    for (const auto& model : worker.models) {
+      if (only.empty()) only = model.name;
+    }
+  }
+  return only;
+}
+
+core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, std::string model) {
+  core::RequestSpec spec;
+  spec.endpoint = request.endpoint;
+  spec.model = std::move(model);
+  spec.stream = request.stream;
+  spec.include_usage = request.include_usage;
+  for (int i = 0; i < kKinds; ++i) {
+    const auto kind = static_cast<engine::Kind>(i);
+    const auto& dialect = engine::Dialect::of(kind);
+    spec.tokens_allowed.push_back(kind != engine::Kind::kOpenAi && !dialect.tokens_refused_by(request));
+    spec.default_max.push_back(std::max<std::int64_t>(0, dialect.default_max_tokens(request, 0, 0)));
+  }
+  spec.max_tokens = request.max_tokens;
+  spec.min_tokens = request.min_tokens;
+  spec.stop = request.stop;
+  spec.stop_token_ids = request.stop_token_ids;
+  spec.ignore_eos = request.ignore_eos;
+  if (request.has_prompt_ids) spec.prompt_ids = request.prompt_ids;
+  spec.prompt_tokens_estimate = static_cast<std::int64_t>(request.prompt_bytes / 4 + 1);
+  return spec;
+}
+
+void RequestDriver::start(Instant now) {
+  started_ = now;
+  chunked_ = http_.version_minor >= 1;
+  auto& metrics = core_.shared().metrics;
+  auto scanned = engine::scan_request(endpoint_, std::move(http_.body));
+  if (!scanned) {
+    running_gauge_ = metrics.requests_running.with(telemetry::kUnknownModel);
+    running_gauge_->add(1);
+    fail(bad_request(scanned.error()));
+    settle();
+    return;
+  }
+  request_ = std::move(*scanned);
+  forwarded_headers_ = forwarded(http_.headers);
+  auto spec = spec_of(*request_, model_of(*request_));
+  model_label_ = core_.fleet().view.known_model(spec.model) ? spec.model
+                                                            : std::string(telemetry::kUnknownModel);
+  running_gauge_ = metrics.requests_running.with(model_label_);
+  running_gauge_->add(1);
+  machine_ = std::make_unique<core::RequestMachine>(std::move(spec), core_.shared().options.migration,
+                                                    core_.context(), *this);
+  client_.on_gone([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->client_gone();
+  });
+  machine_->start(now);
+  settle();
+}
+
+void RequestDriver::client_gone() {
+  if (is_done_) return;
+  if (machine_) {
+    core_.shared()
+        .metrics.cancellations_total.with("client_gone", core::to_string(machine_->state()))
+        ->add();
+    machine_->on_client_gone(net::now());
+  }
+  finish(499, "client_gone");
+  settle();
+}
+
+void RequestDriver::on_view(Instant now) {
+  if (is_done_ || !machine_) return;
+  machine_->on_view(now);
+  settle();
+}
+
+void RequestDriver::on_room(Instant now) {
+  if (is_done_ || !machine_) return;
+  machine_->on_room(now);
+  settle();
+}
+
+void RequestDriver::tick(Instant now) {
+  if (is_done_ || !machine_ || now < machine_->deadline()) return;
+  machine_->tick(now);
+  settle();
+}
+
+void RequestDriver::restart_clocks(Instant now) {
+  if (!is_done_ && machine_) machine_->restart_clocks(now);
+}
+
+void RequestDriver::cut() {
+  if (is_done_) return;
+  if (machine_) machine_->on_client_gone(net::now());
+  core::ClientError error;
+  error.status = 503;
+  error.type = "server_error";
+  error.code = "shutting_down";
+  error.message = "The server is shutting down and this answer did not end in time.";
+  fail(error);
+  settle();
+}
+
+AttemptDriver* RequestDriver::find(core::AttemptId id) {
+  const auto it = std::ranges::find_if(attempts_, [id](const auto& a) { return a->id() == id; });
+  return it == attempts_.end() ? nullptr : it->get();
+}
+
+void RequestDriver::release(AttemptDriver& attempt) {
+  if (attempt.status() != 0 && attempt.status() != 200) last_whole_ = attempt.shared_from_this();
+  std::erase_if(attempts_, [&](const auto& a) { return a.get() == &attempt; });
+}
+
+void RequestDriver::settle() {
+  if (is_finished_) return;
+  client_.flush_now();
+  if (!is_done_) return;
+  is_finished_ = true;
+  client_.on_gone({});
+  finished_.notify_all();
+}
+
+void RequestDriver::report(AttemptDriver& attempt, const core::UpstreamEvent& event) {
+  reporting_ = &attempt;
+  const auto now = net::now();
+  if (event.kind == core::EventKind::kRole && !machine_->has_sent() && !attempt.event().drop) {
+    event_.clear();
+    engine::append_edited(event_, attempt.event_bytes(), attempt.event());
+    capture(attempt, event_);
+  }
+  if (event.kind == core::EventKind::kTokens && !event.text.empty()) {
+    if (last_token_ == Instant{}) {
+      core_.first_token_window().add(now, now - started_);
+      core_.shared().metrics.time_to_first_token_seconds.with()->observe(now - started_);
+    }
+    if (last_token_ != Instant{}) core_.inter_token().observe(now - last_token_);
+    last_token_ = now;
+  }
+  const bool room_before = machine_->record().first_token_at != Instant{};
+  machine_->on_event(now, attempt.id(), event);
+  if (!room_before && machine_->record().first_token_at != Instant{}) core_.room_made();
+  reporting_ = nullptr;
+}
+
+const engine::Identity* RequestDriver::identity_for(const AttemptDriver& attempt) const {
+  if (!identity_ || identity_from_ == attempt.id()) return nullptr;
+  return &*identity_;
+}
+
+// Learns how this stream's events look, from the attempt whose events the client gets first.
+void RequestDriver::capture(AttemptDriver& attempt, std::string_view edited_event) {
+  if (skeleton_ && skeleton_from_ != attempt.id() && identity_ && identity_from_ != attempt.id()) {
+    if (!skeleton_->settled()) skeleton_->capture_event(edited_event);
+    return;
+  }
+  if (!skeleton_ || skeleton_from_ != attempt.id()) {
+    const auto& facts = core_.fleet().facts[attempt.opened().worker];
+    engine::SkeletonOptions options;
+    options.kind = facts.kind;
+    options.endpoint = endpoint_;
+    options.include_usage = request_->include_usage;
+    options.continuous_usage = request_->continuous_usage;
+    options.fingerprint = facts.fingerprint;
+    skeleton_.emplace(std::move(options));
+    skeleton_from_ = attempt.id();
+  }
+  if (!skeleton_->settled()) skeleton_->capture_event(edited_event);
+}
+
+void RequestDriver::open(const core::OpenAttempt& open) {
+  const auto& facts = core_.fleet().facts[open.worker];
+  const auto& dialect = engine::Dialect::of(facts.kind);
+  engine::WireRequest call;
+  if (open.mode == core::Mode::kTokens) {
+    const auto carried = machine_->carried_ids();
+    engine::ResumeSpec spec;
+    spec.prompt_ids = machine_->prompt_ids();
+    spec.sent_ids.assign(carried.begin(), carried.end());
+    spec.max_tokens = open.max_tokens > 0 ? open.max_tokens : kNoLimit;
+    spec.min_tokens = open.min_tokens;
+    call = dialect.resume(*request_, spec);
+    if (!open.exact) approximate_ = true;
+  } else {
+    call = dialect.first(*request_, open.with_ids);
+  }
+  auto attempt = std::make_shared<AttemptDriver>(shared_from_this(), open, std::move(call));
+  attempts_.push_back(attempt);
+  // Posted: nothing of the attempt may run inside of the machine's call.
+  core_.core().post([&core = core_.core(), attempt = std::move(attempt)]() mutable {
+    core.spawn(AttemptDriver::run(std::move(attempt)), "attempt");
+  });
+}
+
+void RequestDriver::cancel(core::AttemptId id) {
+  if (auto* attempt = find(id)) attempt->cancel();
+}
+
+void RequestDriver::report(std::size_t worker, core::Reason reason) {
+  auto& shared = core_.shared();
+  shared.metrics.attempts_total
+      .with(core_.fleet().view.workers[worker].name, core::to_string(reason))
+      ->add();
+  shared.fleet.report(worker, reason);
+}
+
+void RequestDriver::ask(core::Question question, std::size_t worker, std::uint32_t plan) {
+  core_.core().post([self = shared_from_this(), question, worker, plan] {
+    self->core_.core().spawn(run_question(self, question, worker, plan), "question");
+  });
+}
+
+}  // namespace hf::frontend

@@ -1,0 +1,213 @@
+// What a request writes to its client, and what it leaves in the log.
+#include <algorithm>
+#include <utility>
+
+#include "frontend/attempt_driver.hpp"
+#include "frontend/error_response.hpp"
+#include "frontend/request_driver.hpp"
+#include "net/clock.hpp"
+#include "wire/chunk.hpp"
+#include "wire/json.hpp"
+
+namespace hf::frontend {
+
+engine::Counts RequestDriver::counts() const {
+  return {std::max<std::int64_t>(machine_->prompt_tokens(), 0), machine_->completion_tokens()};
+}
+
+// What a failure would cost from now on.
+std::string_view RequestDriver::fidelity() const {
+  const auto& view = core_.fleet().view;
+  if (attempts_.empty() || !attempts_.back()->opened().with_ids) return "none";
+  const auto& mine = view.workers[attempts_.back()->opened().worker];
+  bool same_ids = false;
+  for (const auto& other : view.workers) {
+    if (other.index == mine.index || other.tokens_identity != mine.tokens_identity) continue;
+    same_ids = true;
+    if (request_->greedy && mine.exact_identity != 0 && other.exact_identity == mine.exact_identity) {
+      return "exact";
+    }
+  }
+  return same_ids ? "approximate" : "none";
+}
+
+void RequestDriver::send_head() {
+  if (std::exchange(head_sent_, true)) return;
+  status_ = 200;
+  wire::Headers headers;
+  headers.append("Content-Type", "text/event-stream; charset=utf-8");
+  headers.append("Cache-Control", "no-cache");
+  headers.append("x-request-id", request_id_);
+  headers.append("x-holdfast-fidelity", std::string(fidelity()));
+  http::HeadOptions options;
+  options.framing = chunked_ ? http::Framing::kChunked : http::Framing::kUntilClose;
+  options.keep_alive = http_.keep_alive && chunked_ && !core_.is_draining();
+  http::append_response_head(client_.out(), 200, headers, options);
+}
+
+void RequestDriver::send_event(std::string_view event) {
+  send_head();
+  if (chunked_) {
+    wire::append_chunk(client_.out(), event);
+  } else {
+    client_.out() += event;
+  }
+}
+
+void RequestDriver::forward(core::AttemptId id) {
+  auto* attempt = find(id);
+  const auto& event = attempt->event();
+  if (!identity_) {
+    identity_ = attempt->reader().captured();
+    identity_from_ = id;
+  }
+  if (event.drop) return;
+  event_.clear();
+  engine::append_edited(event_, attempt->event_bytes(), event);
+  capture(*attempt, event_);
+  if (!event.meaning.text.empty()) ++tokens_sent_;
+  send_event(event_);
+}
+
+void RequestDriver::say_role() {
+  if (!skeleton_ || !skeleton_->ready()) return;
+  event_.clear();
+  skeleton_->append_role(event_, counts());
+  send_event(event_);
+}
+
+void RequestDriver::say(std::string_view text) {
+  event_.clear();
+  skeleton_->append_delta(event_, text, counts());
+  ++tokens_sent_;
+  send_event(event_);
+}
+
+void RequestDriver::say_finish(core::Finish finish, std::string_view stop_string) {
+  std::string stop_reason;
+  if (!stop_string.empty()) {
+    wire::json_append_string(stop_reason, stop_string);
+  } else if (reporting_ != nullptr) {
+    stop_reason = reporting_->event().stop_reason;
+  }
+  const bool theirs = finish == core::Finish::kOther && reporting_ != nullptr;
+  event_.clear();
+  skeleton_->append_finish(event_, {}, theirs ? reporting_->event().meaning.finish_text : to_string(finish),
+                           stop_reason, counts());
+  send_event(event_);
+}
+
+void RequestDriver::say_usage() {
+  if (!skeleton_ || !skeleton_->ready()) return;
+  event_.clear();
+  skeleton_->append_usage(event_, counts());
+  if (!event_.empty()) send_event(event_);
+}
+
+void RequestDriver::comment(std::string_view text) {
+  if (!head_sent_) return;
+  event_ = ": ";
+  event_ += text;
+  event_ += "\n\n";
+  send_event(event_);
+}
+
+void RequestDriver::complete() {
+  send_event("data: [DONE]\n\n");
+  if (chunked_) client_.out() += wire::kLastChunk;
+  keep_connection_ = http_.keep_alive && chunked_ && !core_.is_draining();
+  finish(200, "ok");
+}
+
+void RequestDriver::relay_whole(core::AttemptId id) {
+  const auto* attempt = find(id);
+  if (attempt == nullptr) attempt = last_whole_.get();
+  http::Response response;
+  response.status = attempt->status();
+  for (const std::string_view name : {"content-type", "retry-after"}) {
+    if (const auto value = attempt->head().headers.find(name)) {
+      response.headers.append(std::string(name), std::string(*value));
+    }
+  }
+  response.headers.append("x-request-id", request_id_);
+  response.body = attempt->body();
+  keep_connection_ = http_.keep_alive && !core_.is_draining();
+  http::append_response(client_.out(), response, keep_connection_);
+  head_sent_ = true;
+  finish(response.status, response.status < 400 ? "ok" : "engine_error");
+}
+
+void RequestDriver::fail(const core::ClientError& error) {
+  if (head_sent_) {
+    // No last chunk and no [DONE]: whoever reads only the framing must notice too.
+    send_event(error_event(error));
+    keep_connection_ = false;
+    finish(status_, error.code);
+    return;
+  }
+  keep_connection_ = http_.keep_alive && !core_.is_draining();
+  http::append_response(client_.out(), error_response(error, request_id_), keep_connection_);
+  if (error.status == 503) core_.shared().metrics.shed_total.with(model_label_, error.code)->add();
+  finish(error.status, error.code);
+}
+
+void RequestDriver::finish(int status, std::string_view outcome) {
+  if (std::exchange(is_done_, true)) return;
+  status_ = status;
+  outcome_ = outcome;
+  const auto now = net::now();
+  auto& metrics = core_.shared().metrics;
+  running_gauge_->add(-1);
+  metrics.requests_total.with(model_label_, endpoint_path(), outcome_)->add();
+  metrics.request_seconds.with()->observe(now - started_);
+  metrics.tokens_total.with(model_label_, "completion")->add(tokens_sent_);
+  if (machine_) count_migrations();
+  write_access_line();
+}
+
+std::string_view RequestDriver::endpoint_path() const {
+  return endpoint_ == core::Endpoint::kChat ? "/v1/chat/completions" : "/v1/completions";
+}
+
+void RequestDriver::count_migrations() {
+  auto& metrics = core_.shared().metrics;
+  const auto& record = machine_->record();
+  for (const auto& migration : record.migrations) {
+    metrics.migrations_total
+        .with(model_label_, core::to_string(migration.mode), core::to_string(migration.reason),
+              migration.ok ? "ok" : "failed")
+        ->add();
+    if (migration.ok) metrics.resume_gap_seconds.with()->observe(migration.pause);
+  }
+  if (record.hedges > 0) metrics.hedges_total.with("started")->add(record.hedges);
+  if (record.hedges_won > 0) metrics.hedges_total.with("won")->add(record.hedges_won);
+  if (record.wasted_tokens > 0) metrics.wasted_tokens_total.with("hedge")->add(record.wasted_tokens);
+}
+
+void RequestDriver::write_access_line() {
+  auto* log = core_.shared().access_log;
+  if (log == nullptr) return;
+  telemetry::AccessLine line;
+  line.ts = std::chrono::system_clock::now();
+  line.request_id = request_id_;
+  line.model = machine_ ? machine_->spec().model : std::string();
+  line.endpoint = endpoint_path();
+  line.status = status_;
+  line.outcome = outcome_;
+  line.tokens = tokens_sent_;
+  if (machine_) {
+    const auto& record = machine_->record();
+    for (const auto index : record.workers) {
+      line.workers.push_back(core_.fleet().view.workers[index].name);
+    }
+    for (const auto& migration : record.migrations) {
+      line.modes.emplace_back(core::to_string(migration.mode));
+      line.reasons.emplace_back(core::to_string(migration.reason));
+      line.pauses.push_back(migration.pause);
+    }
+    if (record.first_token_at != Instant{}) line.ttft = record.first_token_at - started_;
+  }
+  log->write(line);
+}
+
+}  // namespace hf::frontend

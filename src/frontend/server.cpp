@@ -1,0 +1,199 @@
+#include "frontend/server.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "frontend/data_core.hpp"
+#include "frontend/request_driver.hpp"
+#include "frontend/system_server.hpp"
+#include "net/clock.hpp"
+#include "net/process_signals.hpp"
+#include "net/signal.hpp"
+#include "routing/policy.hpp"
+
+namespace hf::frontend {
+namespace {
+
+constexpr Duration kDrainPoll = std::chrono::milliseconds(50);
+constexpr Duration kCutGrace = std::chrono::seconds(2);
+
+class Server {
+ public:
+  explicit Server(const ServeOptions& options)
+      : options_(options),
+        control_("control"),
+        metrics_(registry_, options.version, options.commit),
+        fleet_(control_, options_, metrics_,
+               [this](std::shared_ptr<const FleetSnapshot> snapshot) { publish(std::move(snapshot)); }) {}
+
+  Result<void> open();
+  void run();
+
+ private:
+  Result<void> open_data_cores();
+  Result<void> open_system();
+  Result<void> write_port_file();
+  void publish(std::shared_ptr<const FleetSnapshot> snapshot);
+  std::size_t requests() const;
+  net::Task<void> wait_for_end();
+  net::Task<void> drain(net::ProcessSignals& signals);
+  net::Task<void> second_signal(net::ProcessSignals& signals);
+
+  const ServeOptions options_;
+  wire::Registry registry_;
+  net::Core control_;
+  telemetry::ServeMetrics metrics_;
+  std::unique_ptr<telemetry::AccessLog> access_log_;
+  Fleet fleet_;
+  std::vector<std::unique_ptr<DataCore>> data_;
+  SystemState system_;
+  std::unique_ptr<http::Listener> system_listener_;
+  std::uint16_t port_ = 0;
+  bool hurried_ = false;
+};
+
+Result<void> Server::open() {
+  if (!options_.access_log.empty()) {
+    telemetry::AccessLog::Options log;
+    log.path = options_.access_log;
+    log.on_drop = [counter = metrics_.access_log_dropped_total.with()] { counter->add(); };
+    auto opened = telemetry::AccessLog::open(std::move(log));
+    if (!opened) return std::unexpected(opened.error());
+    access_log_ = std::move(*opened);
+  }
+  if (auto done = open_data_cores(); !done) return done;
+  if (auto done = open_system(); !done) return done;
+  return write_port_file();
+}
+
+Result<void> Server::open_data_cores() {
+  const Shared shared{options_, metrics_, access_log_.get(), fleet_};
+  std::vector<net::Core*> cores;
+  for (std::size_t i = 0; i < options_.data_cores; ++i) {
+    routing::PolicyOptions policy;
+    policy.resume_prefill_tokens_max = options_.resume_prefill_tokens_max;
+    policy.seed = i + 1;
+    auto router = routing::make_policy(options_.routing, policy);
+    if (!router) return std::unexpected(router.error());
+    data_.push_back(std::make_unique<DataCore>(shared, i, std::move(*router), fleet_.snapshot()));
+    cores.push_back(&data_.back()->core());
+  }
+  http::ListenOptions listen;
+  listen.address = options_.listen;
+  auto listeners = http::Listener::open_on_all(cores, listen);
+  if (!listeners) return std::unexpected(listeners.error());
+  port_ = listeners->front()->endpoint().port;
+  for (std::size_t i = 0; i < data_.size(); ++i) data_[i]->serve(std::move((*listeners)[i]));
+  return {};
+}
+
+Result<void> Server::open_system() {
+  system_.fleet = [this] { return fleet_.snapshot(); };
+  system_.requests = [this] { return requests(); };
+  system_.metrics = [this] { return registry_.render(); };
+  http::ListenOptions listen;
+  http::Endpoint endpoint{options_.system_host, options_.system_port};
+  listen.address = endpoint.to_string();
+  listen.flag = "--system-port";
+  auto listener = http::Listener::open(control_, listen);
+  if (!listener) return std::unexpected(listener.error());
+  system_listener_ = std::move(*listener);
+  system_listener_->start(
+      [this](net::Socket socket) { return serve_system(control_, system_, std::move(socket)); });
+  return {};
+}
+
+Result<void> Server::write_port_file() {
+  if (options_.port_file.empty()) return {};
+  // Written aside and renamed: whoever waits for the file reads it whole.
+  const auto aside = options_.port_file + ".new";
+  std::ofstream file(aside);
+  file << "{\"listen\":" << port_ << ",\"system\":" << system_listener_->endpoint().port << "}\n";
+  file.close();
+  if (!file || std::rename(aside.c_str(), options_.port_file.c_str()) != 0) {
+    return fail(Code::kSystem, "cannot write the port file " + options_.port_file +
+                                   "; check the path given with --port-file");
+  }
+  return {};
+}
+
+void Server::publish(std::shared_ptr<const FleetSnapshot> snapshot) {
+  for (const auto& core : data_) core->apply(snapshot);
+}
+
+std::size_t Server::requests() const {
+  std::size_t total = 0;
+  for (const auto& core : data_) total += core->requests();
+  return total;
+}
+
+void Server::run() {
+  std::printf("holdfast serve: listening on %s port %u, system port %u, %zu engines, %zu data cores\n",
+              options_.listen.c_str(), port_, system_listener_->endpoint().port, options_.engines.size(),
+              data_.size());
+  std::fflush(stdout);
+  for (const auto& core : data_) core->start();
+  fleet_.start();
+  control_.spawn(wait_for_end(), "wait for the end");
+  control_.run();
+  for (const auto& core : data_) {
+    core->core().stop();
+    core->core().join();
+  }
+}
+
+net::Task<void> Server::wait_for_end() {
+  net::ProcessSignals signals(control_, {SIGTERM, SIGINT});
+  co_await signals.wait();
+  auto draining = drain(signals);
+  co_await std::move(draining);
+  fleet_.stop();
+  system_listener_->close();
+  control_.stop();
+}
+
+net::Task<void> Server::second_signal(net::ProcessSignals& signals) {
+  if (co_await signals.wait() != 0) hurried_ = true;
+}
+
+net::Task<void> Server::drain(net::ProcessSignals& signals) {
+  system_.draining.store(true);
+  std::fprintf(stderr, "holdfast serve: draining, %zu requests run\n", requests());
+  for (const auto& core : data_) core->drain();
+  control_.spawn(second_signal(signals), "second signal");
+  const auto limit = net::now() + options_.drain_limit;
+  while (requests() > 0 && net::now() < limit && !hurried_) {
+    co_await net::sleep_until(control_, net::now() + kDrainPoll);
+  }
+  if (requests() > 0) {
+    std::fprintf(stderr, "holdfast serve: ending %zu requests\n", requests());
+    for (const auto& core : data_) core->cut();
+  }
+  // Error events are still to be written and read.
+  const auto grace = net::now() + kCutGrace;
+  const auto busy = [this] {
+    std::size_t open = requests();
+    for (const auto& core : data_) open += core->connections();
+    return open > 0;
+  };
+  while (busy() && net::now() < grace) {
+    co_await net::sleep_until(control_, net::now() + kDrainPoll);
+  }
+  signals.cancel();
+}
+
+}  // namespace
+
+Result<void> run_server(const ServeOptions& options) {
+  net::ignore_sigpipe();
+  Server server(options);
+  if (auto opened = server.open(); !opened) return opened;
+  server.run();
+  return {};
+}
+
+}  // namespace hf::frontend
