@@ -1,5 +1,7 @@
 #include "core/ledger.hpp"
 
+#include <algorithm>
+
 #include "base/assert.hpp"
 
 namespace hf::core {
@@ -19,16 +21,22 @@ void Ledger::add(const UpstreamEvent& event, std::size_t base) {
     return;
   }
   const auto missing = total - before - event.ids.size();
-  if (missing != 0) {
-    // Only the shape that llama.cpp makes can be filled: one id, the text of all of them. What is
-    // missing at the very end does not matter: nothing goes on after it.
-    if (event.ids.size() == 1 && !event.text.empty()) {
-      gaps_.push_back({before, missing + 1, std::string(event.text)});
+  const auto first = std::min(held_, before);
+  held_ = event.text.empty() ? first : kNone;
+  const bool untold = missing != 0 || untold_tail_;
+  untold_tail_ = untold && event.text.empty();
+  if (untold) {
+    // Only the shape that llama.cpp makes can be filled: one id an event, and sooner or later the
+    // text of all of them. What is missing at the very end does not matter: nothing goes on after it.
+    if (event.ids.size() == 1) {
+      ids_.resize(before + missing, kUnknownToken);
+      if (!untold_tail_) {
+        gaps_.push_back({first, before + missing + 1 - first, std::string(event.text)});
+      }
     } else if (!finished) {
       intact_ = false;
       return;
     }
-    if (!gaps_.empty() && gaps_.back().first == before) ids_.resize(before + missing, kUnknownToken);
   }
   ids_.insert(ids_.end(), event.ids.begin(), event.ids.end());
   text_in_sync_ = event.ids.size() == 1 && !event.text.empty();
@@ -44,15 +52,23 @@ bool Ledger::fill(const std::vector<TokenId>& ids) {
   return true;
 }
 
+void Ledger::drop_untold_tail() {
+  if (untold_tail_) truncate(held_);
+}
+
 void Ledger::truncate(std::size_t size) {
   HF_ASSERT(size <= ids_.size());
   ids_.resize(size);
+  held_ = kNone;
+  untold_tail_ = false;
   while (!gaps_.empty() && gaps_.back().first + gaps_.back().count > size) gaps_.pop_back();
 }
 
 void Ledger::clear() {
   ids_.clear();
   gaps_.clear();
+  held_ = kNone;
+  untold_tail_ = false;
   intact_ = true;
   text_in_sync_ = true;
 }

@@ -13,9 +13,10 @@
 
 namespace hf::core {
 
-/// Places whose ids were not told: `count` of them up to and with the one whose id is known.
+/// Places whose ids were not told: `count` of them up to and with the one whose id is known. Ids
+/// whose text was held back until then lie inside: their text is a part of `text`.
 struct LedgerGap {
-  std::size_t first = 0;  // index of the first unknown place
+  std::size_t first = 0;  // index of the first place that `text` covers
   std::size_t count = 0;  // places, the last of which has its id
   std::string text;       // what these tokens read as
 };
@@ -28,6 +29,10 @@ class Ledger {
   /// Replaces the unknown places; false (and nothing done) unless `ids` has the ledger's size and
   /// agrees with every id that is known.
   bool fill(const std::vector<TokenId>& ids);
+  /// The last places have ids that were not told, and no text yet that could tell them.
+  bool has_untold_tail() const { return untold_tail_; }
+  /// Forgets them, and what was held back with them: no text of theirs was shown.
+  void drop_untold_tail();
   /// Forgets the ids from `size` on.
   void truncate(std::size_t size);
   void clear();
@@ -44,8 +49,12 @@ class Ledger {
   std::size_t memory_bytes() const;
 
  private:
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+
   std::vector<TokenId> ids_;
   std::vector<LedgerGap> gaps_;
+  std::size_t held_ = kNone;  // the first id whose text did not come yet
+  bool untold_tail_ = false;
   bool intact_ = true;
   bool text_in_sync_ = true;  // an empty ledger covers an empty text
 };

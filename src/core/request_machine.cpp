@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "core/planted.hpp"
 
 namespace hf::core {
 
@@ -21,7 +22,9 @@ std::string_view to_string(RequestMachine::State state) {
 
 RequestMachine::RequestMachine(RequestSpec spec, MigrationOptions options, CoreContext& core,
                                RequestActions& actions)
-    : spec_(std::move(spec)), options_(options), core_(core), actions_(actions), matcher_(spec_.stop) {}
+    : spec_(std::move(spec)), options_(options), core_(core), actions_(actions), matcher_(spec_.stop) {
+  own_prompt_ids_ = !spec_.prompt_ids.empty();
+}
 
 RequestMachine::~RequestMachine() { release_all(); }
 
@@ -183,7 +186,9 @@ void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
     }
   }
   if (attempt.with_ids) ledger_.add(event, attempt.base);
-  if (attempt.count >= 0) final_count_ = static_cast<std::int64_t>(attempt.base) + attempt.count;
+  // An engine that was not asked to count: one token an event is the best that is known.
+  const auto own = static_cast<std::int64_t>(attempt.tokens);
+  final_count_ = static_cast<std::int64_t>(attempt.base) + (attempt.count >= 0 ? attempt.count : own);
   if (attempt.mode == Mode::kTokens) {
     rebuild_event(now, event);
   } else {
@@ -226,7 +231,18 @@ void RequestMachine::forward_event(Instant now, const UpstreamEvent& event) {
 }
 
 void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
-  auto out = matcher_.push(event.text);
+  auto text = event.text;
+  if (!swallow_.empty()) {
+    const bool ended = event.finish != Finish::kNone;
+    if (!swallow(text) || (ended && !swallow_.empty())) {
+      reason_ = Reason::kProtocol;
+      refuse("the replacement wrote another answer than the one begun");
+      return;
+    }
+    ledger_.set_text_in_sync(false);
+  }
+  // Short of min_tokens only the engine knows which text is old enough to stop at: it holds text back.
+  auto out = matcher_.push(text, std::cmp_greater_equal(owner_->base, spec_.min_tokens));
   say(out.text);
   if (out.stopped) {
     finish_with(now, Finish::kStop, out.stop);
@@ -277,7 +293,8 @@ void RequestMachine::fail(const ClientError& error) {
 void RequestMachine::on_hedge_event(Instant now, const UpstreamEvent& event) {
   if (event.kind == EventKind::kRole) {
     hedge_role_ = true;
-    note_counts(*hedge_, event);
+    // Of another vocabulary its counts say nothing of the owner's.
+    if (worker(hedge_->worker).tokens_identity == tokens_identity_) note_counts(*hedge_, event);
     return;
   }
   const bool broken = event.kind == EventKind::kError || event.kind == EventKind::kDone ||
@@ -300,12 +317,16 @@ void RequestMachine::on_hedge_event(Instant now, const UpstreamEvent& event) {
   }
   owner_ = std::exchange(hedge_, std::nullopt);
   adopt(*owner_);
-  if (std::exchange(hedge_role_, false) && !sent_role_) {
-    sent_role_ = true;
-    sent_anything_ = true;
-    actions_.say_role();
-  }
+  take_hedges_role();
   on_owner_event(now, event);
+}
+
+// Its role chunk was kept back while it only hedged.
+void RequestMachine::take_hedges_role() {
+  if (!std::exchange(hedge_role_, false) || sent_role_) return;
+  sent_role_ = true;
+  sent_anything_ = true;
+  actions_.say_role();
 }
 
 void RequestMachine::on_whole(Instant now, AttemptId id) {
@@ -385,10 +406,11 @@ Instant RequestMachine::deadline() const {
     case State::kWaiting: {
       auto at = wait_limit();
       if (sent_anything_) at = std::min(at, next_comment_);
-      if (not_before_ > waiting_since_) at = std::min(at, std::max(not_before_, waiting_since_));
+      // What has passed already and changed nothing is nothing to wake up for again.
+      if (not_before_ > placed_at_) at = std::min(at, not_before_);
       if (!past_.empty()) {
         const auto verdict = past_.back().failed_at + options_.verdict_limit;
-        if (verdict > waiting_since_) at = std::min(at, verdict);
+        if (verdict > placed_at_) at = std::min(at, verdict);
       }
       return at;
     }
@@ -430,6 +452,12 @@ void RequestMachine::tick(Instant now) {
   }
 }
 
+std::int64_t RequestMachine::prompt_tokens() const {
+  if (prompt_tokens_ >= 0) return prompt_tokens_;
+  return spec_.prompt_ids.empty() ? spec_.prompt_tokens_estimate
+                                  : static_cast<std::int64_t>(spec_.prompt_ids.size());
+}
+
 std::int64_t RequestMachine::completion_tokens() const {
   return std::max(final_count_, static_cast<std::int64_t>(ledger_.size()));
 }
@@ -437,7 +465,9 @@ std::int64_t RequestMachine::completion_tokens() const {
 std::span<const TokenId> RequestMachine::carried_ids() const {
   const auto& plan = plan_ ? plan_ : carry_;
   if (!plan) return {};
-  return std::span(ledger_.ids()).first(std::min(plan->carried, ledger_.size()));
+  const auto count = std::min(plan->carried, ledger_.size());
+  if (is_planted(Planted::kIdDropped) && count > 0) return std::span(ledger_.ids()).first(count - 1);
+  return std::span(ledger_.ids()).first(count);
 }
 
 std::size_t RequestMachine::memory_bytes() const {

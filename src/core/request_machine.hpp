@@ -69,6 +69,7 @@ struct RequestSpec {
   std::vector<std::string> stop;
   std::vector<TokenId> stop_token_ids;
   bool ignore_eos = false;
+  bool greedy = false;                        // what was written can be written again
   std::vector<TokenId> prompt_ids;            // when the client sent ids
   std::int64_t prompt_tokens_estimate = 0;    // from its size
 };
@@ -201,7 +202,8 @@ class RequestMachine {
   /// What a resume carries, valid while open(kTokens) is being carried out.
   std::span<const TokenId> carried_ids() const;
   const std::vector<TokenId>& prompt_ids() const { return spec_.prompt_ids; }
-  std::int64_t prompt_tokens() const { return prompt_tokens_; }
+  /// The engine's count; where it never told one, the number of known ids or an estimate.
+  std::int64_t prompt_tokens() const;
   std::int64_t completion_tokens() const;
   const RequestSpec& spec() const { return spec_; }
   const RequestRecord& record() const { return record_; }
@@ -251,6 +253,7 @@ class RequestMachine {
     std::size_t tokens_then = 0;     // ledger size it was made for
     std::size_t carried = 0;         // ids that go along
     std::string pending;             // text that the ids read as beyond what was sent
+    std::string swallow;             // or: text sent beyond what the ids read as
     bool text_known = false;
     int trims = 0;
   };
@@ -259,6 +262,7 @@ class RequestMachine {
   void on_owner_event(Instant now, const UpstreamEvent& event);
   void on_hedge_event(Instant now, const UpstreamEvent& event);
   bool note_counts(Attempt& attempt, const UpstreamEvent& event);
+  void take_hedges_role();
   void take_token(Instant now, const UpstreamEvent& event);
   void first_token(Instant now);
   void forward_event(Instant now, const UpstreamEvent& event);
@@ -298,6 +302,9 @@ class RequestMachine {
   void drop_plan();
   void advance_plan(Instant now);
   void plan_broken(Instant now, std::string_view why);
+  const LedgerGap* doubtful_gap() const;
+  void rewind_plan(Instant now, std::size_t certain);
+  bool swallow(std::string_view& text);
   void replan(Instant now);
   void take_text(Instant now, std::string_view text);
   void open_plan(Instant now);
@@ -305,6 +312,7 @@ class RequestMachine {
   bool ends_here(std::size_t carried, Finish& finish) const;
   std::size_t without_end_id(std::size_t carried) const;
   bool is_end_id(TokenId id) const;
+  bool ends_by_id(std::size_t carried) const;
   std::int64_t token_limit() const;
   void start_hedge(Instant now);
   Instant hedge_at() const;
@@ -334,8 +342,11 @@ class RequestMachine {
   bool sent_role_ = false;
   bool opaque_sent_ = false;     // something that ids and text do not describe (tool calls, …)
   bool rebuilt_ = false;
+  bool own_prompt_ids_ = false;  // the client sent ids
   bool ids_off_ = false;         // the engine refused our fields
   bool tokens_off_ = false;
+  bool rewound_ = false;         // the ledger was cut back to where its ids are certain
+  std::string swallow_;          // sent already, expected again from the owner
   bool tokens_refused_ = false;  // one engine did not take our prefix
   bool usage_sent_ = false;
   Finish finish_ = Finish::kNone;
@@ -347,12 +358,14 @@ class RequestMachine {
   std::size_t origin_ = 0;
 
   int failures_ = 0;             // without progress
+  bool owes_retry_ = false;      // the next placement is charged to the budget
   bool free_failover_ = true;    // the first one after a death
   Reason reason_ = Reason::kNone;
   Instant broke_at_{};           // last token before the break
   Instant arrived_{};
   Instant waiting_since_{};
   Instant not_before_{};
+  Instant placed_at_{};          // when a worker was last looked for
   Instant next_comment_{};
   Instant last_token_{};
   Instant finished_at_{};

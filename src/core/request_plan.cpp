@@ -2,18 +2,28 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/planted.hpp"
 #include "core/request_machine.hpp"
 
 namespace hf::core {
 namespace {
 constexpr std::string_view kReplacementChar = "\xEF\xBF\xBD";  // U+FFFD: half a character
 constexpr int kTrimsMax = 8;  // a character has four bytes; twice that is surely not half a one
+
+// Perhaps with a space before it, as tokenizers cut.
+bool is_one_character(std::string_view text) {
+  if (text.size() > 1 && text.starts_with(' ')) text.remove_prefix(1);
+  return std::ranges::count_if(
+             text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }) == 1;
+}
 }  // namespace
 
 void RequestMachine::begin_plan(Instant now, Plan plan) {
   auto& cells = *worker(plan.worker).cells;
+  if (!plan.is_hedge) ledger_.drop_untold_tail();
   plan.tokens_then = ledger_.size();
   plan.carried = ledger_.size();
+  if (is_planted(Planted::kTokenTwice) && plan.carried > 0) plan.carried -= 1;
   plan.exact = exact_identity_ != 0 && worker(plan.worker).exact_identity == exact_identity_;
   plan.text_known = ledger_.text_in_sync() && ledger_.gaps().empty();
   plan.prefill =
@@ -41,6 +51,8 @@ void RequestMachine::drop_plan() {
 void RequestMachine::advance_plan(Instant now) {
   if (spec_.prompt_ids.empty()) {
     actions_.ask(Question::kPromptIds, plan_->worker, plan_number_);
+  } else if (const auto* gap = doubtful_gap()) {
+    rewind_plan(now, gap->first);
   } else if (!ledger_.gaps().empty()) {
     actions_.ask(Question::kFillGaps, plan_->worker, plan_number_);
   } else if (!plan_->text_known) {
@@ -67,7 +79,7 @@ void RequestMachine::on_answer(Instant now, Question question, std::uint32_t pla
       break;
     case Question::kFillGaps:
       if (!ledger_.fill(std::vector<TokenId>(ids.begin(), ids.end()))) {
-        plan_broken(now, "token ids are missing that the engine never told");
+        rewind_plan(now, ledger_.gaps().front().first);
         return;
       }
       if (ledger_.text_in_sync()) plan_->text_known = true;
@@ -92,18 +104,70 @@ void RequestMachine::take_text(Instant now, std::string_view text) {
     actions_.ask(Question::kText, plan_->worker, plan_number_);
     return;
   }
-  if (!text.starts_with(sent_text_)) {
+  const bool behind = spec_.greedy && plan_->exact && sent_text_.starts_with(text);
+  if (text.starts_with(sent_text_)) {
+    plan_->pending = std::string(text.substr(sent_text_.size()));
+  } else if (behind) {
+    plan_->swallow = sent_text_.substr(text.size());
+  } else {
     plan_broken(now, "the text sent is not what its token ids read as");
     return;
   }
-  plan_->pending = std::string(text.substr(sent_text_.size()));
   plan_->text_known = true;
   advance_plan(now);
 }
 
-void RequestMachine::on_answer_failed(Instant now, Question /*question*/, std::uint32_t plan_number,
+// llama.cpp's chat tells no id of a token whose text it holds back for a stop string. Words can be cut
+// in several ways with the same count, so a tokenizer's way proves nothing where an exact answer can
+// be had by writing it again. One character's ids are its own.
+const LedgerGap* RequestMachine::doubtful_gap() const {
+  const bool may_hold_words = spec_.endpoint == Endpoint::kChat && !spec_.stop.empty();
+  if (!may_hold_words || !spec_.greedy || !plan_->exact) return nullptr;
+  const auto it = std::ranges::find_if(
+      ledger_.gaps(), [](const LedgerGap& gap) { return !is_one_character(gap.text); });
+  return it == ledger_.gaps().end() ? nullptr : &*it;
+}
+
+// Ids that cannot be found: a greedy answer goes on from the last place where they are certain. What
+// was sent beyond it must come again, letter by letter, and is not sent twice.
+void RequestMachine::rewind_plan(Instant now, std::size_t certain) {
+  if (plan_->is_hedge) {
+    drop_plan();  // the owner still counts on its ledger
+    return;
+  }
+  if (!spec_.greedy || !plan_->exact) {
+    plan_broken(now, "token ids are missing that the engine never told");
+    return;
+  }
+  ledger_.truncate(certain);
+  ledger_.set_text_in_sync(false);  // also for the plan after this one
+  rewound_ = true;
+  plan_->tokens_then = ledger_.size();
+  plan_->carried = ledger_.size();
+  plan_->text_known = false;
+  if (plan_->carried == 0) {
+    take_text(now, {});
+  } else {
+    advance_plan(now);
+  }
+}
+
+// Takes from `text` what the client has already. False: it is not what the client has.
+bool RequestMachine::swallow(std::string_view& text) {
+  const auto size = std::min(text.size(), swallow_.size());
+  if (text.substr(0, size) != std::string_view(swallow_).substr(0, size)) return false;
+  swallow_.erase(0, size);
+  text.remove_prefix(size);
+  return true;
+}
+
+void RequestMachine::on_answer_failed(Instant now, Question question, std::uint32_t plan_number,
                                       bool refused) {
   if (!plan_ || plan_number != plan_number_) return;
+  if (refused && question == Question::kFillGaps) {
+    rewind_plan(now, ledger_.gaps().front().first);
+    return;
+  }
   if (refused) {
     plan_broken(now, "the replacement could not be asked for its token ids");
     return;
@@ -111,6 +175,7 @@ void RequestMachine::on_answer_failed(Instant now, Question /*question*/, std::u
   const bool is_hedge = plan_->is_hedge;
   const auto index = plan_->worker;
   past_.push_back({index, worker(index).deaths, false, 0, now});
+  actions_.report(index, Reason::kReset);
   excluded_.push_back(index);
   drop_plan();
   if (is_hedge) {
@@ -144,7 +209,6 @@ void RequestMachine::replan(Instant now) {
     return;
   }
   state_ = State::kWaiting;
-  waiting_since_ = now;
   try_place(now);
 }
 
@@ -155,8 +219,13 @@ bool RequestMachine::is_end_id(TokenId id) const {
   return std::ranges::find(eos, id) != eos.end();
 }
 
+bool RequestMachine::ends_by_id(std::size_t carried) const {
+  return std::cmp_greater(carried, std::max<std::int64_t>(spec_.min_tokens, 0)) &&
+         is_end_id(ledger_.ids()[carried - 1]);
+}
+
 std::size_t RequestMachine::without_end_id(std::size_t carried) const {
-  return carried > 0 && is_end_id(ledger_.ids()[carried - 1]) ? carried - 1 : carried;
+  return ends_by_id(carried) ? carried - 1 : carried;
 }
 
 std::int64_t RequestMachine::token_limit() const {
@@ -174,7 +243,7 @@ std::int64_t RequestMachine::token_limit() const {
 
 bool RequestMachine::ends_here(std::size_t carried, Finish& finish) const {
   if (carried == 0) return false;
-  if (is_end_id(ledger_.ids()[carried - 1])) {
+  if (ends_by_id(carried)) {
     finish = Finish::kStop;
     return true;
   }
@@ -189,7 +258,13 @@ bool RequestMachine::ends_here(std::size_t carried, Finish& finish) const {
 void RequestMachine::open_plan(Instant now) {
   Plan plan = *plan_;
   StopMatcher matcher(spec_.stop);
-  auto out = matcher.push(plan.pending);
+  const bool may_stop = std::cmp_greater(plan.carried, spec_.min_tokens);
+  auto out = matcher.push(plan.pending, may_stop);
+  if (spec_.min_tokens > 0 && (out.stopped || (!may_stop && matcher.holds()))) {
+    // Before or after min_tokens? Only the engine that wrote it knew.
+    plan_broken(now, "a stop string among its first tokens may not count");
+    return;
+  }
   Finish finish = Finish::kStop;
   if (out.stopped || ends_here(plan.carried, finish)) {
     // Everything was generated before the break: nothing is resumed with nothing left.
@@ -239,7 +314,8 @@ void RequestMachine::activate() {
   ledger_.truncate(carry_->carried);
   rebuilt_ = true;
   matcher_.reset();
-  auto out = matcher_.push(carry_->pending);
+  swallow_ = carry_->swallow;
+  auto out = matcher_.push(carry_->pending, std::cmp_greater(carry_->carried, spec_.min_tokens));
   say(out.text);
   carry_.reset();
 }
@@ -263,7 +339,7 @@ Instant RequestMachine::hedge_at() const {
 void RequestMachine::start_hedge(Instant now) {
   hedge_not_before_ = now + std::chrono::seconds(1);
   const bool tokens = needs_tokens() || ledger_.size() > 0;
-  if (tokens ? !can_tokens() : !options_.restart) return;
+  if (tokens ? !can_tokens() || ledger_.has_untold_tail() : !options_.restart) return;
   const bool suspect_worker = worker(owner_->worker).state == WorkerState::kSuspect;
   const bool charge = !suspect_worker;
   const auto chosen = pick(tokens, true, false);

@@ -89,11 +89,13 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
     owner_ = std::exchange(hedge_, std::nullopt);
     owner_->is_hedge = false;
     adopt(*owner_);
+    take_hedges_role();
     return;
   }
   if (plan_) {
     plan_->is_hedge = false;  // likewise, still being prepared
     state_ = State::kPreparing;
+    waiting_since_ = now;
     next_comment_ = now + options_.comment_every;
     return;
   }
@@ -112,6 +114,10 @@ void RequestMachine::adopt(const Attempt& attempt) {
   const auto& status = worker(attempt.worker);
   ledger_.clear();
   if (!attempt.with_ids) ledger_.break_it();
+  if (status.tokens_identity != tokens_identity_ && !own_prompt_ids_) {
+    spec_.prompt_ids.clear();  // another vocabulary has other ids
+    prompt_tokens_ = -1;
+  }
   tokens_identity_ = status.tokens_identity;
   exact_identity_ = status.exact_identity;
   kind_ = status.kind;
@@ -125,7 +131,7 @@ bool RequestMachine::can_restart() const { return options_.restart && !needs_tok
 
 bool RequestMachine::can_tokens() const {
   return options_.tokens && spec_.stream && !tokens_off_ && !opaque_sent_ && ledger_.intact() &&
-         ledger_.size() > 0 && tokens_identity_ != 0;
+         (ledger_.size() > 0 || rewound_) && tokens_identity_ != 0;
 }
 
 int RequestMachine::deaths_seen() const {
@@ -170,10 +176,7 @@ void RequestMachine::recover(Instant now, Reason reason) {
   }
   if (!typed && !free) {
     // Continuations are paced by prefill, new requests by a budget.
-    if (!needs_tokens() && !core_.retries->take(now)) {
-      give_up_waiting(now);
-      return;
-    }
+    owes_retry_ = !needs_tokens();
     not_before_ = now + backoff(failures_ - 1, *core_.random);
   }
   try_place(now);
@@ -201,7 +204,13 @@ std::optional<std::size_t> RequestMachine::pick(bool tokens, bool hedge, bool su
 }
 
 void RequestMachine::try_place(Instant now) {
+  placed_at_ = now;
   if (now < not_before_ || verdict_pending(now)) return;
+  if (owes_retry_ && !core_.retries->take(now)) {
+    not_before_ = now + backoff(failures_ + 1, *core_.random);  // others are before it
+    return;
+  }
+  owes_retry_ = false;
   if (is_poison()) {
     fail({.status = 500,
           .type = "server_error",
@@ -215,7 +224,12 @@ void RequestMachine::try_place(Instant now) {
   const bool suspect = deaths_seen() >= 2;
   const auto chosen = pick(tokens, false, suspect);
   if (!chosen) {
-    if (tokens && !may_wait_for_identity()) refuse("no worker with the same token ids is left");
+    const auto plain = tokens && can_restart() ? pick(false, false, suspect) : std::nullopt;
+    if (plain) {
+      open_plain(now, *plain, false, suspect, false);
+      return;
+    }
+    if (tokens && !can_restart() && !may_wait_for_identity()) refuse("no worker with the same token ids is left");
     return;
   }
   if (!tokens) {

@@ -11,7 +11,8 @@ namespace hf::core {
 
 struct PickRequest {
   std::string_view model;
-  std::span<const std::size_t> exclude;   // failed this request: only when nobody else is there
+  std::span<const std::size_t> exclude;   // failed this request: only when nobody else is there;
+                                          // in the order in which they did
   std::span<const std::size_t> never;     // not even then (e.g. the hedge's own owner)
   std::uint64_t tokens_identity = 0;      // not 0: only workers with these token ids
   std::uint64_t exact_identity = 0;       // not 0: preferred (or, with `strict`, required)

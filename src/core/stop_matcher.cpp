@@ -5,13 +5,15 @@
 
 namespace hf::core {
 
-StopMatcher::Output StopMatcher::push(std::string_view text) {
+StopMatcher::Output StopMatcher::push(std::string_view text, bool may_stop) {
   Output out;
+  const auto old = held_.size();
   held_ += text;
   auto first = std::string::npos;
   for (const auto& stop : stops_) {
-    if (stop.empty()) continue;
-    const auto at = held_.find(stop);
+    if (stop.empty() || !may_stop) continue;
+    // It must end in what is new: what came before was judged then.
+    const auto at = held_.find(stop, old + 1 > stop.size() ? old + 1 - stop.size() : 0);
     if (at < first) {
       first = at;
       out.stop = stop;

@@ -20,8 +20,9 @@ class StopMatcher {
     bool stopped = false;        // a stop string was found; `text` ends before it
     std::string_view stop;       // which one
   };
-  /// Takes more text. After `stopped`, takes nothing any more.
-  Output push(std::string_view text);
+  /// Takes more text. After `stopped`, takes nothing any more. `may_stop` false (fewer tokens than
+  /// min_tokens): a stop string that ends in this text is plain text.
+  Output push(std::string_view text, bool may_stop = true);
   /// The end of the answer without a stop string: what was held back.
   std::string flush();
   void reset() { held_.clear(); }

@@ -2,7 +2,6 @@
 #include "engine/allow_list.hpp"
 
 #include <gtest/gtest.h>
-
 #include <map>
 #include <set>
 #include <string>
@@ -199,8 +198,8 @@ TEST_P(AllowListRow, AllowsAndForbids) {
   const auto row = rows.find(std::string(rule.name));
   ASSERT_NE(row, rows.end()) << "a row of the table without a test: " << rule.name;
   for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kCompletions}) {
-    const bool here = rule.where == Where::kBoth ||
-                      (rule.where == Where::kChat) == (endpoint == Endpoint::kChat);
+    const bool here =
+        rule.where == Where::kBoth || (rule.where == Where::kChat) == (endpoint == Endpoint::kChat);
     const auto allowed = refused_by(kind, endpoint, rule.name, row->second.allowed);
     EXPECT_EQ(allowed.has_value(), !here) << *allowed;
     if (!here) continue;
@@ -251,8 +250,10 @@ TEST(AllowList, ForbidsByFeatures) {
             "two limits");
   EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"min_tokens":5,"stop":["x"]})"),
             "min_tokens with stop");
-  EXPECT_EQ(refused(Endpoint::kCompletions, R"({"stream":true,"prompt":[[1],[2]]})"), "prompt list");
-  EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"messages":[{"content":[{"type":"image_url"}]}]})"),
+  EXPECT_EQ(refused(Endpoint::kCompletions, R"({"stream":true,"prompt":[[1],[2]]})"),
+            "prompt list");
+  EXPECT_EQ(refused(Endpoint::kChat,
+                    R"({"stream":true,"messages":[{"content":[{"type":"image_url"}]}]})"),
             "non-text content");
   EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"stream_options":{"x":true}})"),
             "unknown stream option");

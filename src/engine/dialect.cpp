@@ -134,7 +134,9 @@ std::optional<std::string> feature_that_refuses(const ClientRequest& request) {
   return std::nullopt;
 }
 
-void add(double& sum, double value) { sum = sum < 0 ? value : sum + value; }
+void add(double& sum, double value) {
+  sum = sum < 0 ? value : sum + value;
+}
 
 void read_metric(EngineLoad& load, std::string_view name, double value) {
   if (name == "vllm:num_requests_running" || name == "llamacpp:requests_processing") {
@@ -235,7 +237,8 @@ WireRequest Dialect::resume(const ClientRequest& request, const ResumeSpec& spec
 
 std::int64_t Dialect::default_max_tokens(const ClientRequest& request, std::int64_t model_len,
                                          std::int64_t prompt_tokens) const {
-  const std::int64_t fits = model_len > 0 ? std::max<std::int64_t>(0, model_len - prompt_tokens) : -1;
+  const std::int64_t fits =
+      model_len > 0 ? std::max<std::int64_t>(0, model_len - prompt_tokens) : -1;
   std::optional<std::int64_t> limit = request.max_tokens;
   if (!limit && kind_ == Kind::kVllm && request.endpoint == Endpoint::kCompletions) {
     limit = kVllmCompletionsDefault;

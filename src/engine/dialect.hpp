@@ -3,8 +3,8 @@
 //
 // | | vLLM | llama.cpp | openai |
 // | first attempt | the client's endpoint | the client's endpoint | the client's endpoint |
-// | ids and counts | return_token_ids, continuous usage | chat: logprobs, timings; else verbose | - |
-// | resume by ids | /v1/completions | /completion | - (restart only) |
+// | ids and counts | return_token_ids, continuous usage | chat: logprobs, timings; else verbose | -
+// | | resume by ids | /v1/completions | /completion | - (restart only) |
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct WireRequest {
 struct ResumeSpec {
   std::vector<core::TokenId> prompt_ids;
   std::vector<core::TokenId> sent_ids;
-  std::int64_t max_tokens = 0;  // what remains; > 0 (llama.cpp writes one token when asked for none)
+  std::int64_t max_tokens =
+      0;  // what remains; > 0 (llama.cpp writes one token when asked for none)
   std::int64_t min_tokens = 0;  // rebased; <= 0 is left out
 };
 

@@ -1,8 +1,7 @@
 #include "engine/dialect.hpp"
 
-#include <gtest/gtest.h>
-
 #include <boost/json.hpp>
+#include <gtest/gtest.h>
 
 #include "engine/recorded_test_support.hpp"
 
@@ -11,8 +10,12 @@ namespace {
 
 using core::Endpoint;
 
-const Dialect& vllm() { return Dialect::of(Kind::kVllm); }
-const Dialect& llama() { return Dialect::of(Kind::kLlamaCpp); }
+const Dialect& vllm() {
+  return Dialect::of(Kind::kVllm);
+}
+const Dialect& llama() {
+  return Dialect::of(Kind::kLlamaCpp);
+}
 
 ClientRequest scan(Endpoint endpoint, std::string body) {
   auto request = scan_request(endpoint, std::move(body));
@@ -32,31 +35,36 @@ TEST(DialectFirst, WithoutIdsTheBytesAreTheClients) {
 }
 
 TEST(DialectFirst, VllmIsAskedForIdsAndCounts) {
-  const auto call = vllm().first(scan(Endpoint::kCompletions, R"({"prompt":"x","stream":true})"), true);
+  const auto call =
+      vllm().first(scan(Endpoint::kCompletions, R"({"prompt":"x","stream":true})"), true);
   EXPECT_TRUE(call.ids_added);
   EXPECT_EQ(call.path, "/v1/completions");
-  EXPECT_EQ(call.body,
-            R"({"return_token_ids":true,"stream_options":{"include_usage":true,)"
-            R"("continuous_usage_stats":true},"prompt":"x","stream":true})");
+  EXPECT_EQ(call.body, R"({"return_token_ids":true,"stream_options":{"include_usage":true,)"
+                       R"("continuous_usage_stats":true},"prompt":"x","stream":true})");
 }
 
 TEST(DialectFirst, WhatTheClientSaidOfOurFieldsIsReplacedInPlace) {
   const auto call = vllm().first(
-      scan(Endpoint::kChat,
-           R"({"stream_options": {"include_usage":true} ,"messages":[],"return_token_ids":false,"stream":true})"),
+      scan(
+          Endpoint::kChat,
+          R"({"stream_options": {"include_usage":true} ,"messages":[],"return_token_ids":false,"stream":true})"),
       true);
-  EXPECT_EQ(call.body,
-            R"({"stream_options": {"include_usage":true,"continuous_usage_stats":true} ,"messages":[],)"
-            R"("return_token_ids":true,"stream":true})");
+  EXPECT_EQ(
+      call.body,
+      R"({"stream_options": {"include_usage":true,"continuous_usage_stats":true} ,"messages":[],)"
+      R"("return_token_ids":true,"stream":true})");
 }
 
 TEST(DialectFirst, LlamaChatIsAskedForLogprobsAndTimings) {
-  const auto call = llama().first(scan(Endpoint::kChat, R"({"logprobs":false,"stream":true})"), true);
-  EXPECT_EQ(call.body, R"({"top_logprobs":1,"timings_per_token":true,"logprobs":true,"stream":true})");
+  const auto call =
+      llama().first(scan(Endpoint::kChat, R"({"logprobs":false,"stream":true})"), true);
+  EXPECT_EQ(call.body,
+            R"({"top_logprobs":1,"timings_per_token":true,"logprobs":true,"stream":true})");
 }
 
 TEST(DialectFirst, LlamaCompletionsAreVerbose) {
-  const auto call = llama().first(scan(Endpoint::kCompletions, R"({"stream":true,"prompt":"x"})"), true);
+  const auto call =
+      llama().first(scan(Endpoint::kCompletions, R"({"stream":true,"prompt":"x"})"), true);
   EXPECT_EQ(call.body, R"({"verbose":true,"stream":true,"prompt":"x"})");
 }
 
@@ -86,16 +94,18 @@ TEST(DialectResume, VllmStatesEverything) {
 }
 
 TEST(DialectResume, VllmRebasedMinimumGoesAlong) {
-  const auto request = scan(Endpoint::kCompletions, R"({"prompt":"x","stream":true,"min_tokens":9})");
+  const auto request =
+      scan(Endpoint::kCompletions, R"({"prompt":"x","stream":true,"min_tokens":9})");
   const auto body = vllm().resume(request, {{1}, {2}, 5, 8}).body;
   EXPECT_NE(body.find(R"("min_tokens":8)"), std::string::npos);
   EXPECT_EQ(body.find(R"("min_tokens":9)"), std::string::npos);
 }
 
 TEST(DialectResume, LlamaGoesToItsOwnEndpoint) {
-  const auto request = scan(Endpoint::kChat,
-                            R"({"model":"m","messages":[],"stream":true,"max_tokens":90,"temperature":0,)"
-                            R"("stop":"a\"b","repeat_penalty":1.1,"cache_prompt":true,"mirostat_tau":5})");
+  const auto request =
+      scan(Endpoint::kChat,
+           R"({"model":"m","messages":[],"stream":true,"max_tokens":90,"temperature":0,)"
+           R"("stop":"a\"b","repeat_penalty":1.1,"cache_prompt":true,"mirostat_tau":5})");
   ASSERT_EQ(llama().tokens_refused_by(request), std::nullopt);
   const auto call = llama().resume(request, {{1, 2}, {3}, 7, 0});
   EXPECT_EQ(call.path, "/completion");
@@ -111,10 +121,11 @@ TEST(DialectResumeDeathTest, NothingLeftIsNeverAskedFor) {
 
 // A request without any optional field: what the endpoints then do differs.
 TEST(DialectNoOptionalField, VllmCompletionsWriteSixteenTokens) {
-  const auto request = scan(Endpoint::kCompletions,
-                            recorded_request(Kind::kVllm, "completions-no-limit-sent"));
-  EXPECT_EQ(vllm().tokens_refused_by(scan(Endpoint::kCompletions, R"({"prompt":"x","stream":true})")),
-            std::nullopt);
+  const auto request =
+      scan(Endpoint::kCompletions, recorded_request(Kind::kVllm, "completions-no-limit-sent"));
+  EXPECT_EQ(
+      vllm().tokens_refused_by(scan(Endpoint::kCompletions, R"({"prompt":"x","stream":true})")),
+      std::nullopt);
   EXPECT_EQ(vllm().default_max_tokens(request, 2048, 4), 16);
   EXPECT_EQ(vllm().default_max_tokens(request, 2048, 2040), 8);
   std::size_t tokens = 0;
@@ -135,9 +146,10 @@ TEST(DialectNoOptionalField, EverythingElseFillsTheModel) {
   EXPECT_EQ(llama().tokens_refused_by(chat), std::nullopt);
   EXPECT_EQ(llama().resume(chat, {{1}, {2}, 2000, 0}).body,
             R"({"prompt":[1,2],"n_predict":2000,"stream":true,"return_tokens":true})");
-  EXPECT_EQ(vllm().resume(chat, {{1}, {2}, 2000, 0}).body,
-            R"({"prompt":[1,2],"max_tokens":2000,"stream":true,"stream_options":{"include_usage":true,)"
-            R"("continuous_usage_stats":true},"return_token_ids":true,"add_special_tokens":false})");
+  EXPECT_EQ(
+      vllm().resume(chat, {{1}, {2}, 2000, 0}).body,
+      R"({"prompt":[1,2],"max_tokens":2000,"stream":true,"stream_options":{"include_usage":true,)"
+      R"("continuous_usage_stats":true},"return_token_ids":true,"add_special_tokens":false})");
 }
 
 TEST(DialectLimit, ClientsLimitIsCutToWhatFits) {
@@ -148,8 +160,10 @@ TEST(DialectLimit, ClientsLimitIsCutToWhatFits) {
 }
 
 TEST(DialectFirst, BodiesStayValidJsonForEveryRecordedRequest) {
-  for (const auto* name : {"chat-stream", "chat-emoji-ids", "completions-stream-ids", "completions-stop-cut"}) {
-    const auto endpoint = std::string_view(name).starts_with("chat") ? Endpoint::kChat : Endpoint::kCompletions;
+  for (const auto* name :
+       {"chat-stream", "chat-emoji-ids", "completions-stream-ids", "completions-stop-cut"}) {
+    const auto endpoint =
+        std::string_view(name).starts_with("chat") ? Endpoint::kChat : Endpoint::kCompletions;
     const auto request = scan(endpoint, recorded_request(Kind::kVllm, name));
     const auto body = vllm().first(request, true).body;
     EXPECT_NO_THROW({ boost::json::parse(body); }) << body;

@@ -1,7 +1,6 @@
 // The scanner of `wire` against Boost.JSON: the same texts are valid, and read the same.
-#include <gtest/gtest.h>
-
 #include <boost/json.hpp>
+#include <gtest/gtest.h>
 #include <optional>
 #include <string>
 
@@ -24,7 +23,8 @@ std::optional<bool> boost_accepts(std::string_view text) {
 }
 
 std::string random_text(Random& random) {
-  static constexpr const char* kPieces[] = {"a", "\"", "\\", "\n", "\t", "\x01", "é", "日", "🎉", "/", " ", "u"};
+  static constexpr const char* kPieces[] = {"a", "\"", "\\", "\n", "\t", "\x01",
+                                            "é", "日", "🎉", "/",  " ",  "u"};
   std::string text;
   for (auto n = random.below(6); n > 0; --n) text += kPieces[random.below(std::size(kPieces))];
   return text;

@@ -140,7 +140,8 @@ Step<EngineInfo> Probe::ask_tokenize() {
 Step<EngineInfo> Probe::ask_generate() {
   stage_ = Stage::kGenerate;
   std::string prompt;
-  wire::json_append_ints(prompt, probe_ids_.data(), std::min(probe_ids_.size(), kProbePromptTokens));
+  wire::json_append_ints(prompt, probe_ids_.data(),
+                         std::min(probe_ids_.size(), kProbePromptTokens));
   std::string limit;
   wire::json_append_int(limit, kProbeTokens);
   if (info_.kind == Kind::kVllm) {

@@ -18,13 +18,14 @@
 
 namespace hf::engine {
 
-/// 1 KiB of special, rare and non-Latin characters: tokenizers that agree on it are taken for equal.
+/// 1 KiB of special, rare and non-Latin characters: tokenizers that agree on it are taken for
+/// equal.
 std::string_view probe_text();
 
 struct ModelInfo {
   std::string name;
-  std::string root;           // vLLM: root; llama.cpp: model_path
-  std::int64_t max_len = 0;   // tokens a request may have in all; 0 unknown
+  std::string root;          // vLLM: root; llama.cpp: model_path
+  std::int64_t max_len = 0;  // tokens a request may have in all; 0 unknown
   bool is_lora = false;
 };
 

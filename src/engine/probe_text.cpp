@@ -27,6 +27,8 @@ static_assert(kProbeText.size() == 1024);
 
 }  // namespace
 
-std::string_view probe_text() { return kProbeText; }
+std::string_view probe_text() {
+  return kProbeText;
+}
 
 }  // namespace hf::engine

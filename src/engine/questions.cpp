@@ -150,8 +150,8 @@ Step<Ids> AskFill::start() {
   if (!fits()) return unsupported("a place of the ledger has neither an id nor a text");
   if (gaps_.empty()) return ledger_;
   if (kind_ != Kind::kLlamaCpp) return unsupported("this engine cannot fill missing ids");
-  // Each string of the list is tokenised on its own, ids pass: one call for all gaps. Only what lies
-  // between the first gap and the last is sent.
+  // Each string of the list is tokenised on its own, ids pass: one call for all gaps. Only what
+  // lies between the first gap and the last is sent.
   std::string body = "{\"content\":[";
   const std::size_t begin = gaps_.front().first;
   std::size_t at = begin;

@@ -1,13 +1,14 @@
 // Questions to an engine that take one or more calls: steppers without I/O.
 //
 //   auto step = question.start();
-//   while (auto* call = std::get_if<WireRequest>(&step)) step = question.next(status, body_of(*call));
+//   while (auto* call = std::get_if<WireRequest>(&step)) step = question.next(status,
+//   body_of(*call));
 //   // now an Answer or an Error
 //
-// A call that could not be made at all (connect, reset, deadline) is the caller's to judge; drop the
-// question. Error codes: kHttpStatus (the engine answered with an error status; retry says where
-// else), kProtocol (it answered nonsense), kUnsupported (this engine or text cannot be asked so),
-// kUnavailable (it is still loading). A question holds copies of what it needs.
+// A call that could not be made at all (connect, reset, deadline) is the caller's to judge; drop
+// the question. Error codes: kHttpStatus (the engine answered with an error status; retry says
+// where else), kProtocol (it answered nonsense), kUnsupported (this engine or text cannot be asked
+// so), kUnavailable (it is still loading). A question holds copies of what it needs.
 #pragma once
 
 #include <cstdint>

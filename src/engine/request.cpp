@@ -53,7 +53,9 @@ class Scan {
   void conclude();
 
  private:
-  void set(Feature feature) { request_.features |= std::uint64_t{1} << static_cast<unsigned>(feature); }
+  void set(Feature feature) {
+    request_.features |= std::uint64_t{1} << static_cast<unsigned>(feature);
+  }
   void unread(const Field& field);
   void limit(const Field& field);
   void min_tokens(const Field& field);
@@ -128,9 +130,12 @@ void Scan::stream_options(const Field& field) {
     json.skip();
     const bool is_bool = kind == JsonKind::kTrue || kind == JsonKind::kFalse;
     if (!is_bool && kind != JsonKind::kNull) return unread(field);
-    if (key.raw == "include_usage") request_.include_usage = kind == JsonKind::kTrue;
-    else if (key.raw == "continuous_usage_stats") request_.continuous_usage = kind == JsonKind::kTrue;
-    else set(Feature::kStreamOption);
+    if (key.raw == "include_usage")
+      request_.include_usage = kind == JsonKind::kTrue;
+    else if (key.raw == "continuous_usage_stats")
+      request_.continuous_usage = kind == JsonKind::kTrue;
+    else
+      set(Feature::kStreamOption);
   }
 }
 
@@ -139,7 +144,8 @@ void Scan::prompt(const Field& field) {
   if (field.kind == JsonKind::kString) return;
   if (field.kind != JsonKind::kArray) return unread(field);
   JsonReader json(request_.value_of(field));
-  request_.has_prompt_ids = wire::json_read_ints(json, request_.prompt_ids) && !request_.prompt_ids.empty();
+  request_.has_prompt_ids =
+      wire::json_read_ints(json, request_.prompt_ids) && !request_.prompt_ids.empty();
   if (request_.has_prompt_ids) return;
   request_.prompt_ids.clear();
   set(Feature::kPromptList);
@@ -155,8 +161,10 @@ bool Scan::part_is_text(JsonReader& json) {
   json.enter_object();
   while (json.next_key(key)) {
     const std::string_view value = json.skip().of(json.document());
-    if (key.raw == "type") is_text = value == "\"text\"";
-    else if (key.raw != "text") return false;
+    if (key.raw == "type")
+      is_text = value == "\"text\"";
+    else if (key.raw != "text")
+      return false;
   }
   return is_text;
 }
@@ -298,8 +306,8 @@ std::string_view feature_name(Feature feature) {
 }
 
 const Field* ClientRequest::find(std::string_view name) const {
-  const auto field = std::find_if(fields.rbegin(), fields.rend(),
-                                  [&](const Field& f) { return f.name == name; });
+  const auto field =
+      std::find_if(fields.rbegin(), fields.rend(), [&](const Field& f) { return f.name == name; });
   return field == fields.rend() ? nullptr : &*field;
 }
 

@@ -23,13 +23,13 @@ inline constexpr std::size_t kRequestFieldsMax = 256;
 
 /// What the fields say together, or deeper inside; what one field says alone is the allow-list's.
 enum class Feature : std::uint8_t {
-  kDuplicateField,      // a name came twice
-  kUnreadValue,         // a field that we must understand has a type that we don't read
-  kTwoLimits,           // max_tokens, max_completion_tokens, n_predict disagree
-  kMinTokensWithStop,   // vLLM matches no stop strings before min_tokens
-  kPromptList,          // several prompts, or a list of one
-  kNonTextContent,      // images, audio, files, unknown parts
-  kStreamOption,        // an unknown key in stream_options
+  kDuplicateField,     // a name came twice
+  kUnreadValue,        // a field that we must understand has a type that we don't read
+  kTwoLimits,          // max_tokens, max_completion_tokens, n_predict disagree
+  kMinTokensWithStop,  // vLLM matches no stop strings before min_tokens
+  kPromptList,         // several prompts, or a list of one
+  kNonTextContent,     // images, audio, files, unknown parts
+  kStreamOption,       // an unknown key in stream_options
 };
 inline constexpr std::size_t kFeatureCount = static_cast<std::size_t>(Feature::kStreamOption) + 1;
 
@@ -42,7 +42,7 @@ struct Field {
   wire::JsonSpan value;   // in body
   wire::JsonSpan member;  // in body, key to value
   wire::JsonKind kind = wire::JsonKind::kNull;
-  bool neutral = false;   // asks for nothing: null, false, 0, "", [], {}
+  bool neutral = false;  // asks for nothing: null, false, 0, "", [], {}
 };
 
 struct ClientRequest {
@@ -79,8 +79,8 @@ struct ClientRequest {
   std::string_view value_of(const Field& field) const { return field.value.of(body); }
 };
 
-/// Reads a body of any bytes. Errors (kBadInput, kTooLarge) are the client's: their detail names the
-/// field and fits the message of an OpenAI 400.
+/// Reads a body of any bytes. Errors (kBadInput, kTooLarge) are the client's: their detail names
+/// the field and fits the message of an OpenAI 400.
 Result<ClientRequest> scan_request(core::Endpoint endpoint, std::string body);
 
 }  // namespace hf::engine

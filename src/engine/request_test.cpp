@@ -56,8 +56,9 @@ TEST(Request, ReadsNothingIntoABareBody) {
 
 TEST(Request, KnowsPromptsOfIdsFromListsOfPrompts) {
   EXPECT_EQ(completion(R"({"prompt":[1, 2,3]})").prompt_ids, (std::vector<core::TokenId>{1, 2, 3}));
-  for (const auto* body : {R"({"prompt":["a","b"]})", R"({"prompt":["a"]})", R"({"prompt":[[1,2]]})",
-                           R"({"prompt":[]})", R"({"prompt":[1,"a"]})", R"({"prompt":[1.5]})"}) {
+  for (const auto* body :
+       {R"({"prompt":["a","b"]})", R"({"prompt":["a"]})", R"({"prompt":[[1,2]]})",
+        R"({"prompt":[]})", R"({"prompt":[1,"a"]})", R"({"prompt":[1.5]})"}) {
     const auto request = completion(body);
     EXPECT_FALSE(request.has_prompt_ids) << body;
     EXPECT_TRUE(request.has(Feature::kPromptList)) << body;
@@ -65,15 +66,17 @@ TEST(Request, KnowsPromptsOfIdsFromListsOfPrompts) {
 }
 
 TEST(Request, KnowsTextFromOtherContent) {
-  EXPECT_FALSE(chat(R"({"messages":[{"role":"user","content":"x"},{"role":"assistant","content":null},)"
-                    R"({"role":"user","content":[{"type":"text","text":"y"}]}]})")
-                   .has(Feature::kNonTextContent));
-  for (const auto* body :
-       {R"({"messages":[{"content":[{"type":"text","text":"y"},{"type":"image_url","image_url":{}}]}]})",
-        R"({"messages":[{"content":[{"type":"input_audio"}]}]})", R"({"messages":[{"content":5}]})",
-        R"({"messages":["x"]})", R"({"messages":[{"content":["x"]}]})",
-        R"({"messages":[{"cont\u0065nt":[{"type":"image_url"}]}]})",
-        R"({"messages":[{"content":"x","audio":{"id":"a"}}]})"}) {
+  EXPECT_FALSE(
+      chat(R"({"messages":[{"role":"user","content":"x"},{"role":"assistant","content":null},)"
+           R"({"role":"user","content":[{"type":"text","text":"y"}]}]})")
+          .has(Feature::kNonTextContent));
+  for (
+      const auto* body :
+      {R"({"messages":[{"content":[{"type":"text","text":"y"},{"type":"image_url","image_url":{}}]}]})",
+       R"({"messages":[{"content":[{"type":"input_audio"}]}]})", R"({"messages":[{"content":5}]})",
+       R"({"messages":["x"]})", R"({"messages":[{"content":["x"]}]})",
+       R"({"messages":[{"cont\u0065nt":[{"type":"image_url"}]}]})",
+       R"({"messages":[{"content":"x","audio":{"id":"a"}}]})"}) {
     EXPECT_TRUE(chat(body).has(Feature::kNonTextContent)) << body;
   }
 }
@@ -115,7 +118,8 @@ TEST(Request, SeesDuplicatesThroughEscapes) {
 }
 
 TEST(Request, KnowsUnknownStreamOptions) {
-  EXPECT_TRUE(chat(R"({"stream_options":{"include_obfuscation":false}})").has(Feature::kStreamOption));
+  EXPECT_TRUE(
+      chat(R"({"stream_options":{"include_obfuscation":false}})").has(Feature::kStreamOption));
   EXPECT_FALSE(chat(R"({"stream_options":{"continuous_usage_stats":true}})").continuous_usage);
 }
 

@@ -47,10 +47,14 @@ void Skeleton::capture_usage(JsonReader& json) {
   JsonKey key;
   json.enter_object();
   while (json.next_key(key)) {
-    if (key.raw == "prompt_tokens") value_hole(json, Hole::kPromptTokens);
-    else if (key.raw == "completion_tokens") value_hole(json, Hole::kCompletionTokens);
-    else if (key.raw == "total_tokens") value_hole(json, Hole::kTotalTokens);
-    else json.skip();
+    if (key.raw == "prompt_tokens")
+      value_hole(json, Hole::kPromptTokens);
+    else if (key.raw == "completion_tokens")
+      value_hole(json, Hole::kCompletionTokens);
+    else if (key.raw == "total_tokens")
+      value_hole(json, Hole::kTotalTokens);
+    else
+      json.skip();
   }
 }
 
@@ -234,13 +238,16 @@ void Skeleton::write_usage(std::string& out, Counts counts) const {
 
 void Skeleton::write_hole(std::string& out, Hole kind, const Fill& fill) const {
   const bool is_finish = fill.what == What::kFinish;
-  const std::string_view stop_reason = is_finish && !fill.stop_reason.empty() ? fill.stop_reason : "null";
+  const std::string_view stop_reason =
+      is_finish && !fill.stop_reason.empty() ? fill.stop_reason : "null";
   switch (kind) {
     case Hole::kDelta: return write_delta(out, fill);
     case Hole::kText: return wire::json_append_string(out, fill.text);
     case Hole::kFinish:
-      if (is_finish) wire::json_append_string(out, fill.finish_text);
-      else out.append("null");
+      if (is_finish)
+        wire::json_append_string(out, fill.finish_text);
+      else
+        out.append("null");
       return;
     case Hole::kStopReason: out.append(stop_reason); return;
     case Hole::kStopReasonMember:

@@ -1,9 +1,9 @@
 // The client's events of a resumed generation, rebuilt from one that the engine itself wrote.
 //
 // A resumed attempt runs on another endpoint than the client called. So that a client cannot tell,
-// its events are made from the first ones of this stream, byte for byte but for delta (chat) or text
-// (completions), finish reason, stop reason and counts. No format code for fields, their order or
-// their spelling: whatever the engine writes stays.
+// its events are made from the first ones of this stream, byte for byte but for delta (chat) or
+// text (completions), finish reason, stop reason and counts. No format code for fields, their order
+// or their spelling: whatever the engine writes stays.
 //
 // Every append_* writes one whole SSE event ("data: {…}\n\n").
 #pragma once
@@ -65,10 +65,24 @@ class Skeleton {
   enum class What : std::uint8_t { kRole, kDelta, kFinish, kUsage };
   /// What stands between two stretches of literal bytes.
   enum class Hole : std::uint8_t {
-    kEnd, kDelta, kText, kFinish, kStopReason, kStopReasonMember, kTokenIdsMember, kPromptTokens,
-    kCompletionTokens, kTotalTokens, kUsageMember, kFinishUsageMember, kFingerprintMember,
+    kEnd,
+    kDelta,
+    kText,
+    kFinish,
+    kStopReason,
+    kStopReasonMember,
+    kTokenIdsMember,
+    kPromptTokens,
+    kCompletionTokens,
+    kTotalTokens,
+    kUsageMember,
+    kFinishUsageMember,
+    kFingerprintMember,
     // From one of these on, literal bytes are left out until kResume where the event is none such.
-    kOnlyWithChoice, kOnlyWithRole, kNever, kResume,
+    kOnlyWithChoice,
+    kOnlyWithRole,
+    kNever,
+    kResume,
   };
   struct Piece {
     std::string literal;

@@ -2,9 +2,8 @@
 // first events alone and must come out byte for byte.
 #include "engine/skeleton.hpp"
 
-#include <gtest/gtest.h>
-
 #include <boost/json.hpp>
+#include <gtest/gtest.h>
 #include <regex>
 
 #include "engine/recorded_test_support.hpp"
@@ -24,9 +23,11 @@ SkeletonOptions options(Kind kind, Endpoint endpoint, bool usage = false, bool c
 }
 
 /// Rebuilds the recorded events from `from` on, from the skeleton of those before.
-std::string rebuild(const SkeletonOptions& how, std::string_view name, bool ids_added, std::size_t from) {
+std::string rebuild(const SkeletonOptions& how, std::string_view name, bool ids_added,
+                    std::size_t from) {
   const Called called = how.endpoint == Endpoint::kChat ? Called::kChat : Called::kCompletions;
-  StreamReader reader({how.kind, called, ids_added, how.include_usage, how.continuous_usage, kFingerprint});
+  StreamReader reader(
+      {how.kind, called, ids_added, how.include_usage, how.continuous_usage, kFingerprint});
   Skeleton skeleton(how);
   std::string out;
   std::size_t at = 0;
@@ -57,7 +58,8 @@ std::string rebuild(const SkeletonOptions& how, std::string_view name, bool ids_
 /// The recorded stream as the client of an untouched first attempt sees it, without [DONE].
 std::string untouched(const SkeletonOptions& how, std::string_view name, bool ids_added) {
   const Called called = how.endpoint == Endpoint::kChat ? Called::kChat : Called::kCompletions;
-  StreamReader reader({how.kind, called, ids_added, how.include_usage, how.continuous_usage, kFingerprint});
+  StreamReader reader(
+      {how.kind, called, ids_added, how.include_usage, how.continuous_usage, kFingerprint});
   std::string out;
   for (const auto& event : recorded_events(how.kind, name)) {
     const auto read = reader.read(data_of(event));
@@ -107,10 +109,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"chat-stream-usage", Kind::kLlamaCpp, Endpoint::kChat, false, true, false},
         Case{"chat-stream-logprobs-timings", Kind::kLlamaCpp, Endpoint::kChat, true, false, false},
         Case{"chat-emoji-logprobs-timings", Kind::kLlamaCpp, Endpoint::kChat, true, false, false},
-        Case{"completions-stream-verbose", Kind::kLlamaCpp, Endpoint::kCompletions, true, false, false}),
+        Case{"completions-stream-verbose", Kind::kLlamaCpp, Endpoint::kCompletions, true, false,
+             false}),
     [](const testing::TestParamInfo<Case>& info) {
-      std::string name = std::string(info.param.kind == Kind::kVllm ? "vllm_" : "llama_") + info.param.name +
-                         (info.param.usage ? "_usage" : "");
+      std::string name = std::string(info.param.kind == Kind::kVllm ? "vllm_" : "llama_") +
+                         info.param.name + (info.param.usage ? "_usage" : "");
       for (char& c : name) c = c == '-' ? '_' : c;
       return name;
     });
@@ -141,9 +144,11 @@ TEST(Skeleton, RoleChunkComesBackAsItWas) {
 TEST(Skeleton, ContentEventsReplaceTheRoleChunk) {
   Skeleton skeleton(options(Kind::kVllm, Endpoint::kChat));
   skeleton.capture(kVllmRole);
-  skeleton.capture(R"({"id":"i","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null,"extra":1}]})");
+  skeleton.capture(
+      R"({"id":"i","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null,"extra":1}]})");
   EXPECT_TRUE(skeleton.settled());
-  skeleton.capture(R"({"id":"j","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]})");
+  skeleton.capture(
+      R"({"id":"j","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]})");
   std::string out;
   skeleton.append_delta(out, "a\"b\n🎉", {});
   EXPECT_EQ(out,
@@ -156,11 +161,12 @@ TEST(Skeleton, VllmTellsWhatStoppedIt) {
   skeleton.capture(kVllmRole);
   std::string out;
   skeleton.append_finish(out, "end", "stop", "\"wo\\\"rd\"", {});
-  EXPECT_EQ(out,
-            "data: {\"id\":\"i\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\","
-            "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"end\"},\"logprobs\":null,"
-            "\"finish_reason\":\"stop\",\"stop_reason\":\"wo\\\"rd\",\"token_ids\":null}],"
-            "\"system_fingerprint\":\"vllm-0.32.0-92ce0c24\"}\n\n");
+  EXPECT_EQ(
+      out,
+      "data: {\"id\":\"i\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\","
+      "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"end\"},\"logprobs\":null,"
+      "\"finish_reason\":\"stop\",\"stop_reason\":\"wo\\\"rd\",\"token_ids\":null}],"
+      "\"system_fingerprint\":\"vllm-0.32.0-92ce0c24\"}\n\n");
 }
 
 TEST(Skeleton, CapturedFromAnEndItMakesDeltas) {
@@ -173,7 +179,9 @@ TEST(Skeleton, CapturedFromAnEndItMakesDeltas) {
   skeleton.append_delta(out, "x", {});
   skeleton.append_usage(out, {3, 4});
   EXPECT_EQ(out,
-            "data: {\"id\":\"i\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":null,"
+            "data: "
+            "{\"id\":\"i\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_"
+            "reason\":null,"
             "\"token_ids\":null}]}\n\n"
             "data: {\"id\":\"i\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"total_tokens\":7,"
             "\"completion_tokens\":4},\"system_fingerprint\":\"vllm-0.32.0-92ce0c24\"}\n\n");
@@ -181,12 +189,17 @@ TEST(Skeleton, CapturedFromAnEndItMakesDeltas) {
 
 TEST(Skeleton, LlamaWritesLeftTextBeforeItsFinish) {
   Skeleton skeleton(options(Kind::kLlamaCpp, Endpoint::kChat));
-  skeleton.capture(R"({"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"i","object":"o"})");
+  skeleton.capture(
+      R"({"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"i","object":"o"})");
   std::string out;
   skeleton.append_finish(out, "x", "stop", "", {});
   EXPECT_EQ(out,
-            "data: {\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":{\"content\":\"x\"}}],\"id\":\"i\",\"object\":\"o\"}\n\n"
-            "data: {\"choices\":[{\"finish_reason\":\"stop\",\"index\":0,\"delta\":{}}],\"id\":\"i\",\"object\":\"o\"}\n\n");
+            "data: "
+            "{\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":{\"content\":\"x\"}}],"
+            "\"id\":\"i\",\"object\":\"o\"}\n\n"
+            "data: "
+            "{\"choices\":[{\"finish_reason\":\"stop\",\"index\":0,\"delta\":{}}],\"id\":\"i\","
+            "\"object\":\"o\"}\n\n");
 }
 
 TEST(Skeleton, UsageIsWrittenOnlyWhereItWasAskedFor) {
@@ -199,7 +212,8 @@ TEST(Skeleton, UsageIsWrittenOnlyWhereItWasAskedFor) {
 
 TEST(Skeleton, LooksAwayFromWhatHasNoChoice) {
   Skeleton skeleton(options(Kind::kVllm, Endpoint::kChat));
-  for (const auto* data : {"", "[DONE]", "{", "[]", "{\"choices\":[]}", "{\"choices\":5}", "{\"error\":{}}"}) {
+  for (const auto* data :
+       {"", "[DONE]", "{", "[]", "{\"choices\":[]}", "{\"choices\":5}", "{\"error\":{}}"}) {
     skeleton.capture(data);
     skeleton.capture_event("data: " + std::string(data) + "\n\n");
     EXPECT_FALSE(skeleton.ready()) << data;

@@ -74,6 +74,7 @@ void StreamReader::begin(std::string_view data) {
   finish_text_.clear();
   ids_.clear();
   prompt_ids_.clear();
+  removables_.clear();
   edits_.clear();
   event_ = ReadEvent{};
   event_.data = data;
@@ -133,12 +134,17 @@ void StreamReader::read_ids(JsonReader& json, std::vector<core::TokenId>& out) {
 }
 
 bool StreamReader::read_identity(JsonReader& json, std::string_view key) {
-  std::string Identity::*field = nullptr;
-  if (key == "id") field = &Identity::id;
-  else if (key == "created") field = &Identity::created;
-  else if (key == "model") field = &Identity::model;
-  else if (key == "system_fingerprint") field = &Identity::system_fingerprint;
-  else return false;
+  std::string Identity::* field = nullptr;
+  if (key == "id")
+    field = &Identity::id;
+  else if (key == "created")
+    field = &Identity::created;
+  else if (key == "model")
+    field = &Identity::model;
+  else if (key == "system_fingerprint")
+    field = &Identity::system_fingerprint;
+  else
+    return false;
   const JsonSpan span = json.skip();
   if (json.failed()) return true;
   const std::string_view value = span.of(json.document());
@@ -155,21 +161,21 @@ bool StreamReader::read_identity(JsonReader& json, std::string_view key) {
 /// Returns whether the member stays; those that go, or may go, leave their cut.
 bool StreamReader::read_top_member(JsonReader& json, const JsonKey& key, bool kept_before) {
   const auto value = [&] { return json.skip().of(json.document()); };
-  const auto cut = [&] { return wire::json_cut(json.document(), key, json.offset(), kept_before); };
+  const auto removable = [&](Ours what) {
+    removables_.push_back({what, key, json.offset(), kept_before});
+    return false;
+  };
   if (key.raw == "choices") {
     read_choices(json);
   } else if (key.raw == "usage") {
     read_usage(value());
-    seen_.usage_cut = cut();
-    return false;
+    return removable(Ours::kUsage);
   } else if (key.raw == "timings") {
     read_timings(value());
-    seen_.timings_cut = cut();
-    return false;
+    return removable(Ours::kTimings);
   } else if (key.raw == "__verbose" && options_.ids_added) {
     read_verbose(value());
-    edit(cut(), {});
-    return false;
+    return removable(Ours::kVerbose);
   } else if (key.raw == "prompt_token_ids") {
     read_ids(json, prompt_ids_);
   } else if (key.raw == "error") {
@@ -292,8 +298,10 @@ void StreamReader::read_logprob_ids(std::string_view value) {
       }
       json.enter_object();
       while (json.next_key(key)) {
-        if (key.raw == "id") take_int(json, id);
-        else json.skip();
+        if (key.raw == "id")
+          take_int(json, id);
+        else
+          json.skip();
       }
       if (id >= 0 && id <= INT32_MAX) ids_.push_back(static_cast<core::TokenId>(id));
     }
@@ -307,9 +315,12 @@ void StreamReader::read_usage(std::string_view value) {
   seen_.usage = true;
   json.enter_object();
   while (json.next_key(key)) {
-    if (key.raw == "prompt_tokens") take_int(json, event_.meaning.prompt_tokens);
-    else if (key.raw == "completion_tokens") take_int(json, event_.meaning.completion_tokens);
-    else json.skip();
+    if (key.raw == "prompt_tokens")
+      take_int(json, event_.meaning.prompt_tokens);
+    else if (key.raw == "completion_tokens")
+      take_int(json, event_.meaning.completion_tokens);
+    else
+      json.skip();
   }
 }
 
@@ -319,10 +330,14 @@ void StreamReader::read_timings(std::string_view value) {
   if (json.peek() != JsonKind::kObject) return;
   json.enter_object();
   while (json.next_key(key)) {
-    if (key.raw == "predicted_n") take_int(json, event_.meaning.completion_tokens);
-    else if (key.raw == "prompt_n") take_int(json, seen_.prompt_n);
-    else if (key.raw == "cache_n") take_int(json, seen_.cache_n);
-    else json.skip();
+    if (key.raw == "predicted_n")
+      take_int(json, event_.meaning.completion_tokens);
+    else if (key.raw == "prompt_n")
+      take_int(json, seen_.prompt_n);
+    else if (key.raw == "cache_n")
+      take_int(json, seen_.cache_n);
+    else
+      json.skip();
   }
 }
 
@@ -332,10 +347,14 @@ void StreamReader::read_verbose(std::string_view value) {
   if (json.peek() != JsonKind::kObject) return;
   json.enter_object();
   while (json.next_key(key)) {
-    if (key.raw == "tokens") take_ids(json, ids_);
-    else if (key.raw == "tokens_predicted") take_int(json, event_.meaning.completion_tokens);
-    else if (key.raw == "tokens_evaluated") take_int(json, event_.meaning.prompt_tokens);
-    else json.skip();
+    if (key.raw == "tokens")
+      take_ids(json, ids_);
+    else if (key.raw == "tokens_predicted")
+      take_int(json, event_.meaning.completion_tokens);
+    else if (key.raw == "tokens_evaluated")
+      take_int(json, event_.meaning.prompt_tokens);
+    else
+      json.skip();
   }
 }
 
@@ -373,7 +392,7 @@ void StreamReader::read_native(JsonReader& json) {
   if (!stopped || json.failed()) return;
   if (stop_type == "\"word\"") event_.stop_reason = stopping_word;
   // "none", or a word that we don't know: nothing says that this is the end of the answer.
-  finish_text_ = stop_type == "\"limit\""                               ? "length"
+  finish_text_ = stop_type == "\"limit\""                            ? "length"
                  : stop_type == "\"word\"" || stop_type == "\"eos\"" ? "stop"
                                                                      : "abort";
 }
@@ -387,10 +406,14 @@ void StreamReader::read_error(std::string_view value) {
   if (json.peek() != JsonKind::kObject) return;
   json.enter_object();
   while (json.next_key(key)) {
-    if (key.raw == "message" && json.peek() == JsonKind::kString) json.read_string(error_message_);
-    else if (key.raw == "code") take_int(json, seen_.error_code);
-    else if (key.raw == "type") seen_.error_is_clients = says_client_error(json.skip().of(value));
-    else json.skip();
+    if (key.raw == "message" && json.peek() == JsonKind::kString)
+      json.read_string(error_message_);
+    else if (key.raw == "code")
+      take_int(json, seen_.error_code);
+    else if (key.raw == "type")
+      seen_.error_is_clients = says_client_error(json.skip().of(value));
+    else
+      json.skip();
   }
 }
 
@@ -418,30 +441,45 @@ void StreamReader::conclude() {
   if (event.kind == EventKind::kRole && replace_identity_) event_.drop = true;
 }
 
-void StreamReader::make_edits() {
-  const core::UpstreamEvent& event = event_.meaning;
+/// Whether the engine wrote that member of this event only because we asked.
+bool StreamReader::is_ours(Ours what) const {
   const bool has_choice = seen_.choice_count > 0;
+  if (!options_.ids_added) return false;
+  switch (what) {
+    case Ours::kUsage:
+      return options_.kind == Kind::kVllm && has_choice && !options_.continuous_usage;
+    case Ours::kTimings:
+      return options_.kind == Kind::kLlamaCpp && has_choice &&
+             event_.meaning.finish == Finish::kNone;
+    case Ours::kVerbose: return true;
+  }
+  return false;
+}
+
+void StreamReader::make_edits() {
+  bool kept = false;
+  for (const Removable& member : removables_) {
+    if (!is_ours(member.what)) {
+      kept = true;
+      continue;
+    }
+    edit(wire::json_cut(event_.data, member.key, member.value_end, member.kept_before || kept), {});
+  }
+  const core::UpstreamEvent& event = event_.meaning;
   if (options_.ids_added && options_.kind == Kind::kVllm) {
     if (event.kind == EventKind::kUsage && !options_.include_usage) event_.drop = true;
-    if (has_choice && !options_.continuous_usage && seen_.usage_cut.size() > 0) {
-      edit(seen_.usage_cut, {});
-    }
-    const bool is_last = has_choice && event.finish != Finish::kNone && !options_.include_usage;
-    if (is_last && !seen_.fingerprint && !fingerprint_member_.empty()) {
+    const bool is_last = seen_.choice_count > 0 && event.finish != Finish::kNone;
+    if (is_last && !options_.include_usage && !seen_.fingerprint && !fingerprint_member_.empty()) {
       edit({seen_.object_end, seen_.object_end}, fingerprint_member_);
     }
   }
-  if (options_.ids_added && options_.kind == Kind::kLlamaCpp) {
-    const bool goes_on = has_choice && event.finish == Finish::kNone;
-    if (goes_on && seen_.timings_cut.size() > 0) edit(seen_.timings_cut, {});
-  }
-  std::sort(edits_.begin(), edits_.end(),
-            [](const Edit& a, const Edit& b) { return a.at < b.at; });
+  std::sort(edits_.begin(), edits_.end(), [](const Edit& a, const Edit& b) { return a.at < b.at; });
 }
 
 namespace {
 
-/// Appends a part of data that lay in several data lines. A line break in it is white space of JSON.
+/// Appends a part of data that lay in several data lines. A line break in it is white space of
+/// JSON.
 void append_lines(std::string& out, std::string_view part) {
   for (const char c : part) {
     out.push_back(c);
@@ -465,8 +503,10 @@ void append_edited(std::string& out, std::string_view whole_event, const ReadEve
   std::size_t at = 0;
   const auto copy_until = [&](std::size_t end) {
     const std::string_view part = data.substr(at, end - at);
-    if (inside) out.append(part);
-    else append_lines(out, part);
+    if (inside)
+      out.append(part);
+    else
+      append_lines(out, part);
   };
   for (const Edit& edit : event.edits) {
     if (edit.at < at) continue;

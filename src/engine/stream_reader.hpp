@@ -52,10 +52,10 @@ struct Edit {
 /// Views are valid until the next read().
 struct ReadEvent {
   core::UpstreamEvent meaning;
-  bool drop = false;               // the client must not see it at all
-  std::string_view data;           // what was read
-  std::span<const Edit> edits;     // of data, ascending, disjoint; empty: pass the bytes on
-  std::string_view stop_reason;    // raw JSON, where the engine says what stopped it
+  bool drop = false;             // the client must not see it at all
+  std::string_view data;         // what was read
+  std::span<const Edit> edits;   // of data, ascending, disjoint; empty: pass the bytes on
+  std::string_view stop_reason;  // raw JSON, where the engine says what stopped it
 };
 
 class StreamReader {
@@ -81,8 +81,16 @@ class StreamReader {
     int choice_count = 0;
     std::int64_t error_code = 0;
     std::int64_t prompt_n = -1, cache_n = 0;
-    wire::JsonSpan usage_cut, timings_cut;
     std::size_t object_end = 0;  // offset of the closing brace
+  };
+
+  enum class Ours : std::uint8_t { kUsage, kTimings, kVerbose };
+  /// A member that may be there only because we asked: known once the whole event was read.
+  struct Removable {
+    Ours what = Ours::kUsage;
+    wire::JsonKey key;
+    std::size_t value_end = 0;
+    bool kept_before = false;  // a member that surely stays comes before
   };
 
   void begin(std::string_view data);
@@ -104,6 +112,7 @@ class StreamReader {
   void read_ids(wire::JsonReader& json, std::vector<core::TokenId>& out);
   void edit(wire::JsonSpan span, std::string_view with);
   void conclude();
+  bool is_ours(Ours what) const;
   void make_edits();
 
   ReaderOptions options_;
@@ -117,6 +126,7 @@ class StreamReader {
   // Of the event being read; kept for their memory.
   std::string text_, error_message_, finish_text_;
   std::vector<core::TokenId> ids_, prompt_ids_;
+  std::vector<Removable> removables_;
   std::vector<Edit> edits_;
   ReadEvent event_;
   Seen seen_;

@@ -1,9 +1,8 @@
 // Events of real engines, read and edited; each trap of the engines has a test.
 #include "engine/stream_reader.hpp"
 
-#include <gtest/gtest.h>
-
 #include <boost/json.hpp>
+#include <gtest/gtest.h>
 #include <regex>
 
 #include "base/random.hpp"
@@ -45,10 +44,20 @@ Told read_one(StreamReader& reader, const std::string& event) {
   const auto& m = read->meaning;
   std::string edited;
   append_edited(edited, event, *read);
-  return {m.kind, std::string(m.text), Tokens(m.ids.begin(), m.ids.end()),
-          Tokens(m.prompt_ids.begin(), m.prompt_ids.end()), m.finish, std::string(m.finish_text),
-          std::string(read->stop_reason), std::string(m.error_message), m.completion_tokens,
-          m.prompt_tokens, m.plain, read->drop, m.client_error, edited};
+  return {m.kind,
+          std::string(m.text),
+          Tokens(m.ids.begin(), m.ids.end()),
+          Tokens(m.prompt_ids.begin(), m.prompt_ids.end()),
+          m.finish,
+          std::string(m.finish_text),
+          std::string(read->stop_reason),
+          std::string(m.error_message),
+          m.completion_tokens,
+          m.prompt_tokens,
+          m.plain,
+          read->drop,
+          m.client_error,
+          edited};
 }
 
 std::vector<Told> read_all(StreamReader& reader, const std::vector<std::string>& events) {
@@ -131,12 +140,14 @@ TEST(StreamReaderGolden, LlamaChat) {
 }
 
 TEST(StreamReaderGolden, LlamaCompletions) {
-  const auto told = read_recording(llama_options(Called::kCompletions), "completions-stream-verbose");
+  const auto told =
+      read_recording(llama_options(Called::kCompletions), "completions-stream-verbose");
   EXPECT_EQ(as_client(told), as_sent(Kind::kLlamaCpp, "completions-stream"));
 }
 
 TEST(StreamReaderGolden, WithoutOurFieldsNothingIsTouched) {
-  for (const auto* name : {"chat-stream", "chat-stream-ids-usage", "chat-tool-required", "chat-stream-logprobs-n2"}) {
+  for (const auto* name :
+       {"chat-stream", "chat-stream-ids-usage", "chat-tool-required", "chat-stream-logprobs-n2"}) {
     const auto told = read_recording(vllm_options(Called::kChat, false), name);
     EXPECT_EQ(as_client(told), as_sent(Kind::kVllm, name)) << name;
   }
@@ -185,7 +196,8 @@ TEST(StreamReaderVllm, CompletionsCarryPromptIdsInTheChoice) {
 TEST(StreamReaderVllm, IdsOfHalfCharactersComeWithoutText) {
   const auto told = read_recording(vllm_options(Called::kChat), "chat-emoji-ids");
   std::size_t silent = 0;
-  for (const auto& event : told) silent += event.kind == EventKind::kTokens && event.text.empty() ? 1 : 0;
+  for (const auto& event : told)
+    silent += event.kind == EventKind::kTokens && event.text.empty() ? 1 : 0;
   EXPECT_EQ(silent, 16U);
   EXPECT_EQ(all_ids(told).size(), 24U);
   EXPECT_EQ(all_text(told).substr(0, 4), "🎉");
@@ -204,7 +216,8 @@ TEST(StreamReaderVllm, EosComesWithAnEmptyDeltaAndTheFinish) {
 TEST(StreamReaderVllm, IdsRunAheadOfHeldBackText) {
   for (const auto* name : {"chat-stop-held-back", "completions-stop-held-back"}) {
     const bool chat = std::string_view(name).starts_with("chat");
-    const auto told = read_recording(vllm_options(chat ? Called::kChat : Called::kCompletions), name);
+    const auto told =
+        read_recording(vllm_options(chat ? Called::kChat : Called::kCompletions), name);
     const std::size_t first = chat ? 1 : 0;
     EXPECT_EQ(told[first].text, "");
     EXPECT_EQ(told[first].ids.size(), 1U);
@@ -302,13 +315,15 @@ TEST(StreamReaderLlama, NativePromptsOfIdsReadTheSame) {
 
 TEST(StreamReaderLlama, AskedForNothingItWritesOneToken) {
   StreamReader reader(llama_options(Called::kTokens));
-  const auto told = read_one(reader, "data: " + recorded_body(Kind::kLlamaCpp, "completion-native-zero") + "\n\n");
+  const auto told = read_one(
+      reader, "data: " + recorded_body(Kind::kLlamaCpp, "completion-native-zero") + "\n\n");
   EXPECT_EQ(told.count, 1);
   EXPECT_EQ(told.finish, Finish::kLength);
 }
 
 TEST(StreamReaderLlama, VerboseCompletionsCarryIds) {
-  const auto told = read_recording(llama_options(Called::kCompletions), "completions-stream-verbose");
+  const auto told =
+      read_recording(llama_options(Called::kCompletions), "completions-stream-verbose");
   EXPECT_EQ(all_ids(told).size(), 12U);
   EXPECT_EQ(told[0].ids, Tokens{7042});
   EXPECT_EQ(told[0].count, 1);
@@ -351,13 +366,13 @@ struct Plain {
 };
 
 TEST(StreamReader, KnowsPlainDeltasFromOthers) {
-  for (const auto& [delta, plain] : {Plain{R"({"content":"x"})", true},
-                                     Plain{R"({"role":"assistant","content":"x","tool_calls":null})", true},
-                                     Plain{R"({"content":"x","tool_calls":[],"refusal":null})", true},
-                                     Plain{R"({"tool_calls":[{"index":0}]})", false},
-                                     Plain{R"({"reasoning_content":"hm"})", false},
-                                     Plain{R"({"reasoning":"hm","content":"x"})", false},
-                                     Plain{R"({"refusal":"no"})", false}}) {
+  for (const auto& [delta, plain] :
+       {Plain{R"({"content":"x"})", true},
+        Plain{R"({"role":"assistant","content":"x","tool_calls":null})", true},
+        Plain{R"({"content":"x","tool_calls":[],"refusal":null})", true},
+        Plain{R"({"tool_calls":[{"index":0}]})", false},
+        Plain{R"({"reasoning_content":"hm"})", false},
+        Plain{R"({"reasoning":"hm","content":"x"})", false}, Plain{R"({"refusal":"no"})", false}}) {
     StreamReader reader({});
     reader = StreamReader({Kind::kOpenAi, Called::kChat, false, false, false, ""});
     const std::string data = R"({"choices":[{"index":0,"delta":)" + std::string(delta) + "}]}";
@@ -379,7 +394,8 @@ TEST(StreamReader, KnowsFinishReasons) {
         Word{"\"content_filter\"", Finish::kOther}, Word{"null", Finish::kNone},
         Word{"\"\"", Finish::kNone}, Word{"5", Finish::kNone}}) {
     StreamReader reader({Kind::kVllm, Called::kCompletions, true, false, false, ""});
-    const std::string data = R"({"choices":[{"text":"","finish_reason":)" + std::string(word) + "}]}";
+    const std::string data =
+        R"({"choices":[{"text":"","finish_reason":)" + std::string(word) + "}]}";
     EXPECT_EQ(reader.read(data)->meaning.finish, finish) << word;
   }
 }
@@ -390,14 +406,17 @@ struct Fault {
 };
 
 TEST(StreamReader, KnowsWhoseErrorItIs) {
-  for (const auto& [data, clients] :
-       {Fault{R"({"error":{"message":"m","type":"BadRequestError","code":400}})", true},
-        Fault{R"({"error":{"message":"m","code":"context_length_exceeded","type":"invalid_request_error"}})", true},
-        Fault{R"({"error":{"message":"m","code":500,"type":"BadRequestError"}})", false},
-        Fault{R"({"error":{"message":"m","code":429}})", false},
-        Fault{R"({"error":{"message":"m"}})", false},
-        Fault{R"({"object":"error","message":"m","type":"x","code":404})", true},
-        Fault{R"({"error":"m"})", false}}) {
+  for (
+      const auto& [data, clients] :
+      {Fault{R"({"error":{"message":"m","type":"BadRequestError","code":400}})", true},
+       Fault{
+           R"({"error":{"message":"m","code":"context_length_exceeded","type":"invalid_request_error"}})",
+           true},
+       Fault{R"({"error":{"message":"m","code":500,"type":"BadRequestError"}})", false},
+       Fault{R"({"error":{"message":"m","code":429}})", false},
+       Fault{R"({"error":{"message":"m"}})", false},
+       Fault{R"({"object":"error","message":"m","type":"x","code":404})", true},
+       Fault{R"({"error":"m"})", false}}) {
     StreamReader reader({Kind::kVllm, Called::kChat, true, false, false, ""});
     const auto read = reader.read(data);
     ASSERT_TRUE(read) << data;
@@ -409,12 +428,14 @@ TEST(StreamReader, KnowsWhoseErrorItIs) {
 
 TEST(StreamReader, BrokenJsonIsAProtocolErrorAndUnknownJsonIsNot) {
   StreamReader reader(vllm_options(Called::kChat));
-  for (const auto* data : {"{", "{\"choices\":[{]}", "{}x", "[DONE", "nonsense", "{\"id\":\"\xFF\"}"}) {
+  for (const auto* data :
+       {"{", "{\"choices\":[{]}", "{}x", "[DONE", "nonsense", "{\"id\":\"\xFF\"}"}) {
     const auto read = reader.read(data);
     ASSERT_FALSE(read) << data;
     EXPECT_EQ(read.error().code, Code::kProtocol);
   }
-  for (const auto* data : {"{}", "[]", "5", "{\"choices\":5}", "{\"choices\":[]}", "{\"usage\":{}}", ""}) {
+  for (const auto* data :
+       {"{}", "[]", "5", "{\"choices\":5}", "{\"choices\":[]}", "{\"usage\":{}}", ""}) {
     const auto read = reader.read(data);
     ASSERT_TRUE(read) << data;
     EXPECT_EQ(read->meaning.kind, EventKind::kOther) << data;
@@ -424,7 +445,8 @@ TEST(StreamReader, BrokenJsonIsAProtocolErrorAndUnknownJsonIsNot) {
 
 TEST(StreamReader, HalfAListOfIdsIsNone) {
   StreamReader reader(vllm_options(Called::kChat));
-  const auto read = reader.read(R"({"choices":[{"index":0,"delta":{"content":"x"},"token_ids":[1,"2"]}]})");
+  const auto read =
+      reader.read(R"({"choices":[{"index":0,"delta":{"content":"x"},"token_ids":[1,"2"]}]})");
   ASSERT_TRUE(read);
   EXPECT_TRUE(read->meaning.ids.empty());
   EXPECT_EQ(read->meaning.text, "x");
@@ -446,7 +468,8 @@ TEST(StreamReaderIdentity, ARestartTakesTheFirstAttemptsPlace) {
   EXPECT_EQ(told[0].prompt_ids.size(), 36U);
   EXPECT_EQ(told[1].edited,
             "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":17,"
-            "\"model\":\"other\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"A\"},\"logprobs\":null,"
+            "\"model\":\"other\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"A\"},"
+            "\"logprobs\":null,"
             "\"finish_reason\":null,\"token_ids\":null}]}\n\n");
 }
 
@@ -456,10 +479,11 @@ TEST(StreamReaderIdentity, ReplacesTheFingerprintWhereThereIsOne) {
   reader.set_identity({"\"i\"", "1", "\"m\"", "\"f\""});
   const auto told = read_all(reader, events);
   EXPECT_TRUE(told[0].drop);
-  EXPECT_EQ(told[1].edited,
-            "data: {\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":{\"content\":\"A\"}}],"
-            "\"created\":1,\"id\":\"i\",\"model\":\"m\",\"system_fingerprint\":\"f\","
-            "\"object\":\"chat.completion.chunk\"}\n\n");
+  EXPECT_EQ(
+      told[1].edited,
+      "data: {\"choices\":[{\"finish_reason\":null,\"index\":0,\"delta\":{\"content\":\"A\"}}],"
+      "\"created\":1,\"id\":\"i\",\"model\":\"m\",\"system_fingerprint\":\"f\","
+      "\"object\":\"chat.completion.chunk\"}\n\n");
 }
 
 TEST(StreamReaderFraming, EditsAnEventOfSeveralDataLines) {
@@ -473,7 +497,8 @@ TEST(StreamReaderFraming, EditsAnEventOfSeveralDataLines) {
 }
 
 TEST(StreamReaderFraming, KeepsOtherFieldsOfTheEvent) {
-  const std::string event = "id: 5\r\ndata:{\"choices\":[{\"text\":\"x\",\"token_ids\":[1]}]}\r\n\r\n";
+  const std::string event =
+      "id: 5\r\ndata:{\"choices\":[{\"text\":\"x\",\"token_ids\":[1]}]}\r\n\r\n";
   StreamReader reader(vllm_options(Called::kCompletions));
   const auto read = reader.read(std::string_view(event).substr(12, event.size() - 16));
   ASSERT_TRUE(read);
@@ -486,8 +511,13 @@ TEST(StreamReaderFraming, KeepsOtherFieldsOfTheEvent) {
 /// what we asked for.
 TEST(StreamReaderProperty, EditsLeaveValidJsonInAnyOrder) {
   const std::vector<std::string> members = {
-      R"("id":"a")", R"("created":5)", R"("usage":{"completion_tokens":1})", R"("timings":{"predicted_n":1})",
-      R"("__verbose":{"tokens":[1]})", R"("prompt_token_ids":[1,2])", R"("object":"o")",
+      R"("id":"a")",
+      R"("created":5)",
+      R"("usage":{"completion_tokens":1})",
+      R"("timings":{"predicted_n":1})",
+      R"("__verbose":{"tokens":[1]})",
+      R"("prompt_token_ids":[1,2])",
+      R"("object":"o")",
       R"("choices":[{"logprobs":{"content":[{"id":4}]},"index":0,"token_ids":[4],"delta":{"content":"x"}}])"};
   Random random(7);
   for (int i = 0; i < 4000; ++i) {
@@ -498,7 +528,8 @@ TEST(StreamReaderProperty, EditsLeaveValidJsonInAnyOrder) {
     for (const auto& member : some) data += (data.size() > 1 ? "," : "") + member;
     data += "}";
     const Kind kind = random.chance(0.5) ? Kind::kVllm : Kind::kLlamaCpp;
-    StreamReader reader({kind, Called::kChat, true, random.chance(0.3), random.chance(0.3), "\"f\""});
+    StreamReader reader(
+        {kind, Called::kChat, true, random.chance(0.3), random.chance(0.3), "\"f\""});
     if (random.chance(0.5)) reader.set_identity({"\"new\"", "9", "", ""});
     const auto read = reader.read(data);
     ASSERT_TRUE(read);

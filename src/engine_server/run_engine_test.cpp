@@ -7,6 +7,7 @@
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 #include "engine_server/engine_server.hpp"
 #include "http/raw_socket_for_tests.hpp"
@@ -21,6 +22,7 @@ class EngineProcess {
   explicit EngineProcess(const EngineServerOptions& options) {
     int ends[2];
     EXPECT_EQ(::pipe(ends), 0);
+    std::fflush(nullptr);  // or the child writes what gtest has buffered
     pid_ = ::fork();
     if (pid_ == 0) {
       ::dup2(ends[1], STDOUT_FILENO);

@@ -93,6 +93,7 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
   spec.stop = request.stop;
   spec.stop_token_ids = request.stop_token_ids;
   spec.ignore_eos = request.ignore_eos;
+  spec.greedy = request.greedy;
   if (request.has_prompt_ids) spec.prompt_ids = request.prompt_ids;
   spec.prompt_tokens_estimate = static_cast<std::int64_t>(request.prompt_bytes / 4 + 1);
   return spec;

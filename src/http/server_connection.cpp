@@ -4,6 +4,9 @@
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <utility>
 
 #include "net/clock.hpp"
@@ -13,6 +16,7 @@ namespace {
 
 using ErrorCode = boost::system::error_code;
 
+constexpr int kKernelUnsentMax = 128 * 1024;
 constexpr std::size_t kInputBytesMax = 64 * 1024;
 constexpr std::size_t kScratchBytes = 64 * 1024;
 constexpr std::size_t kKeptCapacity = 64 * 1024;  // an empty out() above it gives its memory back
@@ -138,6 +142,10 @@ ServerConnection::ServerConnection(net::Core& core, net::Socket socket)
   ErrorCode ignored;
   state_->socket.non_blocking(true, ignored);
   state_->socket.set_option(net::Tcp::no_delay(true), ignored);
+  // A client that does not read must show here, not in megabytes of kernel memory.
+  const int unsent_max = kKernelUnsentMax;
+  ::setsockopt(state_->socket.native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_max,
+               sizeof unsent_max);
   core.spawn(read_loop(state_), "http reader");
 }
 

@@ -20,7 +20,8 @@ constexpr Duration kShort = std::chrono::milliseconds(20);
 
 struct OneCore : testing::Test {
   OneCore() { core.start(); }
-  ~OneCore() override {
+  ~OneCore() override { end(); }
+  void end() {
     core.stop();
     core.join();
   }
@@ -132,6 +133,7 @@ TEST_F(TickerTest, TellsHowLateABlockedLoopIs) {
   auto lag = seen.get_future();
   ASSERT_EQ(lag.wait_for(kLimit), std::future_status::ready);
   EXPECT_GT(lag.get(), std::chrono::milliseconds(100));
+  end();  // before the ticker goes
 }
 
 using ProcessSignalsTest = OneCore;
@@ -146,6 +148,7 @@ TEST_F(ProcessSignalsTest, GivesTheNumberOfASignal) {
   core.post([&] { signals.cancel(); });
   ASSERT_EQ(second.wait_for(kLimit), std::future_status::ready);
   EXPECT_EQ(second.get(), 0);
+  end();
 }
 
 TEST(Errors, EachKindHasItsCode) {

@@ -21,11 +21,14 @@ class Policy : public core::Router {
 
   std::optional<std::size_t> pick(const FleetView& view, const PickRequest& request) final {
     // Each pass relaxes one wish; what is required (ready, model, identity) never is.
-    for (const bool exact : {true, false}) {
-      if (exact && request.exact_identity == 0) continue;
-      if (!exact && request.strict_identity) continue;
-      for (const bool excluded_too : {false, true}) {
-        collect(view, request, exact, excluded_too);
+    // A worker that failed this request comes last, and of those the one that failed it just now: an
+    // approximate one that did not goes before them.
+    const auto failed = request.exclude;
+    for (const auto exclude : {failed, failed.last(std::min<std::size_t>(failed.size(), 1)), failed.first(0)}) {
+      for (const bool exact : {true, false}) {
+        if (exact && request.exact_identity == 0) continue;
+        if (!exact && request.strict_identity) continue;
+        collect(view, request, exact, exclude);
         if (!candidates_.empty()) return choose();
       }
     }
@@ -41,12 +44,13 @@ class Policy : public core::Router {
   Random random_;
 
  private:
-  void collect(const FleetView& view, const PickRequest& request, bool exact, bool excluded_too) {
+  void collect(const FleetView& view, const PickRequest& request, bool exact,
+               std::span<const std::size_t> exclude) {
     candidates_.clear();
     for (const auto& worker : view.workers) {
       if (worker.state != WorkerState::kReady || worker.model(request.model) == nullptr) continue;
       if (contains(request.never, worker.index)) continue;
-      if (!excluded_too && contains(request.exclude, worker.index)) continue;
+      if (contains(exclude, worker.index)) continue;
       if (request.tokens_identity != 0 && worker.tokens_identity != request.tokens_identity) continue;
       if (exact && worker.exact_identity != request.exact_identity) continue;
       if (request.suspect && worker.cells->suspects.load(std::memory_order_relaxed) != 0) continue;

@@ -63,9 +63,10 @@ std::string id_list(const std::vector<TokenId>& ids) {
 
 TEST(EngineApi, AChatGoesOnFromItsIdsOnTheTokenEndpoint) {
   TestClient a(vllm()), b(vllm());
-  const auto whole = collect(a.post(
-      "/v1/chat/completions",
-      R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":60,"temperature":0,"stream":true,"return_token_ids":true})"));
+  const auto whole = collect(
+      a.post("/v1/chat/completions",
+             R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":60,"temperature":0,)"
+             R"("stream":true,"return_token_ids":true})"));
   ASSERT_EQ(whole.ids.size(), 60U);
   std::vector<TokenId> prefix = whole.prompt_ids;
   prefix.insert(prefix.end(), whole.ids.begin(), whole.ids.begin() + 25);
@@ -131,17 +132,19 @@ TEST(EngineApi, EosComesWithItsIdAndNoText) {
   EngineApiOptions options = vllm();
   options.engine.eos_every = 20;
   TestClient engine(options);
-  const auto answer = engine.post(
-      "/v1/chat/completions",
-      R"({"messages":[{"role":"user","content":"x"}],"temperature":0,"stream":true,"return_token_ids":true,"stop":["!!"]})");
+  const auto answer =
+      engine.post("/v1/chat/completions",
+                  R"({"messages":[{"role":"user","content":"x"}],"temperature":0,"stream":true,)"
+                  R"("return_token_ids":true,"stop":["!!"]})");
   const auto result = collect(answer);
   ASSERT_EQ(result.finish, "stop");
   EXPECT_EQ(result.ids.back(), kImEnd);
   const json::object last = answer.objects().back().at("choices").as_array()[0].as_object();
   EXPECT_TRUE(last.at("stop_reason").is_null());
-  const auto without = collect(engine.post(
-      "/v1/chat/completions",
-      R"({"messages":[{"role":"user","content":"x"}],"temperature":0,"stream":true,"return_token_ids":true,"ignore_eos":true,"max_tokens":300})"));
+  const auto without = collect(
+      engine.post("/v1/chat/completions",
+                  R"({"messages":[{"role":"user","content":"x"}],"temperature":0,"stream":true,)"
+                  R"("return_token_ids":true,"ignore_eos":true,"max_tokens":300})"));
   EXPECT_EQ(without.ids.size(), 300U);
 }
 
@@ -168,9 +171,9 @@ TEST(EngineApi, CountsAreToldWithEveryEvent) {
   TestClient engine(vllm());
   const auto events =
       engine
-          .post(
-              "/v1/completions",
-              R"({"prompt":"sea","max_tokens":20,"temperature":0,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}})")
+          .post("/v1/completions",
+                R"({"prompt":"sea","max_tokens":20,"temperature":0,"stream":true,)"
+                R"("stream_options":{"include_usage":true,"continuous_usage_stats":true}})")
           .objects();
   ASSERT_EQ(events.size(), 21U);
   for (std::size_t i = 0; i < 20; ++i) {
@@ -183,12 +186,12 @@ TEST(EngineApi, CountsAreToldWithEveryEvent) {
 
 TEST(EngineApi, LlamaLosesIdsInsideCharactersAndItsCountsTellSo) {
   TestClient engine(llama());
-  const auto events =
-      engine
-          .post(
-              "/v1/chat/completions",
-              R"({"messages":[{"role":"user","content":"🎉"}],"max_tokens":300,"temperature":0,"stream":true,"logprobs":true,"top_logprobs":1,"timings_per_token":true})")
-          .objects();
+  const auto events = engine
+                          .post("/v1/chat/completions",
+                                R"({"messages":[{"role":"user","content":"🎉"}],"max_tokens":300,)"
+                                R"("temperature":0,"stream":true,"logprobs":true,"top_logprobs":1,)"
+                                R"("timings_per_token":true})")
+                          .objects();
   std::int64_t last = 0;
   int gaps = 0;
   for (const json::object& event : events) {
@@ -309,12 +312,12 @@ TEST(EngineApi, ABosIsPutWhereTheTokenizerIsAskedForSpecialTokens) {
 TEST(EngineApi, AForcedToolCallIsJsonInItsDeltas) {
   for (const EngineApiOptions& options : {vllm(), llama()}) {
     TestClient engine(options);
-    const auto events =
-        engine
-            .post(
-                "/v1/chat/completions",
-                R"({"messages":[{"role":"user","content":"x"}],"stream":true,"tool_choice":"required","tools":[{"type":"function","function":{"name":"get_weather"}}]})")
-            .objects();
+    const auto events = engine
+                            .post("/v1/chat/completions",
+                                  R"({"messages":[{"role":"user","content":"x"}],"stream":true,)"
+                                  R"("tool_choice":"required","tools":[{"type":"function",)"
+                                  R"("function":{"name":"get_weather"}}]})")
+                            .objects();
     std::string arguments, name, finish;
     for (const json::object& event : events) {
       const auto& choice = event.at("choices").as_array()[0].as_object();
@@ -334,9 +337,9 @@ TEST(EngineApi, AForcedToolCallIsJsonInItsDeltas) {
 TEST(EngineApi, AJsonSchemaIsAnsweredWithJson) {
   for (const EngineApiOptions& options : {vllm(), llama()}) {
     TestClient engine(options);
-    const auto answer = engine.post(
-        "/v1/chat/completions",
-        R"({"messages":[{"role":"user","content":"x"}],"stream":true,"response_format":{"type":"json_schema"}})");
+    const auto answer = engine.post("/v1/chat/completions",
+                                    R"({"messages":[{"role":"user","content":"x"}],"stream":true,)"
+                                    R"("response_format":{"type":"json_schema"}})");
     const auto result = collect(answer);
     EXPECT_TRUE(json::parse(result.text).is_object());
     EXPECT_EQ(result.finish, "stop");

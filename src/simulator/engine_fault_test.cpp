@@ -10,7 +10,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr const char* kLongChat =
-    R"({"messages":[{"role":"user","content":"x"}],"max_tokens":900,"temperature":0,"stream":true,"return_token_ids":true})";
+    R"({"messages":[{"role":"user","content":"x"}],"max_tokens":900,"temperature":0,)"
+    R"("stream":true,"return_token_ids":true})";
 
 EngineApiOptions options_of(Dialect dialect) {
   EngineApiOptions options = test_options(dialect);

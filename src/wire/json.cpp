@@ -6,9 +6,15 @@
 namespace hf::wire {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-bool is_continuation(unsigned char c) { return (c & 0xC0) == 0x80; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+bool is_continuation(unsigned char c) {
+  return (c & 0xC0) == 0x80;
+}
 
 /// Length of the UTF-8 sequence at `at`; 0 when there is none (overlong forms, surrogates and what
 /// lies above U+10FFFF included).
@@ -28,8 +34,8 @@ std::size_t utf8_length(std::string_view text, std::size_t at) {
   if (lead < 0xF5) {
     const unsigned char low = lead == 0xF0 ? 0x90 : 0x80;
     const unsigned char high = lead == 0xF4 ? 0x8F : 0xBF;
-    const bool good = byte(1) >= low && byte(1) <= high && is_continuation(byte(2)) &&
-                      is_continuation(byte(3));
+    const bool good =
+        byte(1) >= low && byte(1) <= high && is_continuation(byte(2)) && is_continuation(byte(3));
     return good ? 4 : 0;
   }
   return 0;
@@ -42,10 +48,14 @@ int hex4(std::string_view text, std::size_t at) {
   for (std::size_t i = at; i < at + 4; ++i) {
     const char c = text[i];
     int digit = 0;
-    if (is_digit(c)) digit = c - '0';
-    else if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
-    else if (c >= 'A' && c <= 'F') digit = c - 'A' + 10;
-    else return -1;
+    if (is_digit(c))
+      digit = c - '0';
+    else if (c >= 'a' && c <= 'f')
+      digit = c - 'a' + 10;
+    else if (c >= 'A' && c <= 'F')
+      digit = c - 'A' + 10;
+    else
+      return -1;
     value = value * 16 + digit;
   }
   return value;
@@ -100,7 +110,9 @@ void append_utf8(std::string& out, char32_t code) {
 }
 
 /// Bytes that stand in a string as they are, and need no look at what follows them.
-bool is_plain(unsigned char c) { return c >= 0x20 && c < 0x80 && c != '"' && c != '\\'; }
+bool is_plain(unsigned char c) {
+  return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
 
 }  // namespace
 
@@ -204,8 +216,12 @@ bool JsonReader::push() {
   return true;
 }
 
-bool JsonReader::enter_object() { return peek() == JsonKind::kObject ? push() : fail(); }
-bool JsonReader::enter_array() { return peek() == JsonKind::kArray ? push() : fail(); }
+bool JsonReader::enter_object() {
+  return peek() == JsonKind::kObject ? push() : fail();
+}
+bool JsonReader::enter_array() {
+  return peek() == JsonKind::kArray ? push() : fail();
+}
 
 bool JsonReader::next_key(JsonKey& key) {
   if (failed_) return false;
@@ -362,15 +378,24 @@ void json_append_string(std::string& out, std::string_view text) {
       continue;
     }
     flush();
-    if (c == '"') out.append("\\\"");
-    else if (c == '\\') out.append("\\\\");
-    else if (c == '\n') out.append("\\n");
-    else if (c == '\r') out.append("\\r");
-    else if (c == '\t') out.append("\\t");
-    else if (c == '\b') out.append("\\b");
-    else if (c == '\f') out.append("\\f");
-    else if (c < 0x20) out.append({'\\', 'u', '0', '0', kHex[c >> 4], kHex[c & 15]});
-    else out.append("\xEF\xBF\xBD");
+    if (c == '"')
+      out.append("\\\"");
+    else if (c == '\\')
+      out.append("\\\\");
+    else if (c == '\n')
+      out.append("\\n");
+    else if (c == '\r')
+      out.append("\\r");
+    else if (c == '\t')
+      out.append("\\t");
+    else if (c == '\b')
+      out.append("\\b");
+    else if (c == '\f')
+      out.append("\\f");
+    else if (c < 0x20)
+      out.append({'\\', 'u', '0', '0', kHex[c >> 4], kHex[c & 15]});
+    else
+      out.append("\xEF\xBF\xBD");
     from = ++at;
   }
   flush();

@@ -18,7 +18,16 @@ namespace hf::wire {
 
 inline constexpr std::size_t kJsonDepthMax = 64;
 
-enum class JsonKind : std::uint8_t { kNull, kFalse, kTrue, kNumber, kString, kArray, kObject, kBad };
+enum class JsonKind : std::uint8_t {
+  kNull,
+  kFalse,
+  kTrue,
+  kNumber,
+  kString,
+  kArray,
+  kObject,
+  kBad
+};
 
 /// Bytes [begin, end) of the document.
 struct JsonSpan {

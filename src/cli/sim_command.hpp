@@ -1,0 +1,14 @@
+// `holdfast sim`: the simulated world as a program.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace hf::cli {
+
+/// Adds the subcommand; when it is the one that was given, it runs during parsing and sets
+/// `exit_code`, which must outlive `app`.
+void add_sim_command(CLI::App& app, int& exit_code);
+
+}  // namespace hf::cli

@@ -1,0 +1,271 @@
+#include "simulator/world_frontend.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "simulator/world_request.hpp"
+
+namespace hf::simulator {
+namespace {
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+constexpr Duration kControlTick = milliseconds(50);
+constexpr Duration kDataTick = milliseconds(15);
+constexpr Duration kProbeLimit = milliseconds(400);
+constexpr Duration kIdentifyLimit = milliseconds(1000);
+}  // namespace
+
+Frontend::Frontend(Commons& commons, std::size_t index, std::size_t cores, std::uint64_t seed)
+    : commons_(commons), index_(index) {
+  Random random(seed);
+  for (std::size_t i = 0; i < commons_.engines.size(); ++i) {
+    workers_.push_back(std::make_unique<Worker>(std::make_shared<core::WorkerCells>(), random.next()));
+    workers_.back()->known.index = i;
+    workers_.back()->known.name = "engine-" + std::to_string(i);
+  }
+  const bool round_robin = random.chance(0.2);
+  for (std::size_t i = 0; i < cores; ++i) {
+    auto core = std::make_unique<DataCore>();
+    core->frontend = this;
+    routing::PolicyOptions options;
+    options.seed = random.next();
+    if (random.chance(0.3)) options.resume_prefill_tokens_max = 400;
+    auto policy = routing::make_policy(round_robin ? "round-robin" : "least-loaded", options);
+    HF_ASSERT(policy.has_value());
+    core->router = std::move(*policy);
+    core->random = Random(random.next());
+    core->context = {.view = nullptr,
+                     .router = core->router.get(),
+                     .retries = &core->retries,
+                     .hedges = &core->hedges,
+                     .random = &core->random,
+                     .running_requests = 0,
+                     .first_token_p99 = milliseconds(200)};
+    cores_.push_back(std::move(core));
+  }
+}
+
+Frontend::~Frontend() = default;
+
+void Frontend::start() {
+  auto view = std::make_shared<core::FleetView>();
+  for (const auto& worker : workers_) {
+    view->workers.push_back(worker->known);
+    view->workers.back().cells = worker->cells;
+  }
+  for (auto& core : cores_) {
+    core->view = view;
+    core->context.view = view.get();
+  }
+  control_tick();
+  data_tick();
+}
+
+void Frontend::run(std::function<void()> what) {
+  if (is_paused()) {
+    backlog_.push_back(std::move(what));
+  } else {
+    what();
+  }
+}
+
+void Frontend::pause(Duration how_long) {
+  if (is_paused()) return;
+  paused_until_ = commons_.schedule.now() + how_long;
+  commons_.schedule.at(paused_until_, [this] { resume_process(); });
+}
+
+// As the production driver does after a lag: every clock restarts, and what came in meanwhile is
+// read before timers act.
+void Frontend::resume_process() {
+  const auto now = commons_.schedule.now();
+  for (auto& worker : workers_) worker->machine.restart_clocks(now);
+  for (auto& core : cores_) {
+    for (auto* run : core->open) run->restart_clocks();
+  }
+  for (auto& what : std::exchange(backlog_, {})) what();
+}
+
+void Frontend::apply(std::size_t index, core::WorkerMachine::Wish wish) {
+  if (wish.probe) send_probe(index);
+  if (wish.identify) identify(index);
+  if (wish.changed) publish();
+}
+
+void Frontend::send_probe(std::size_t index) {
+  auto& schedule = commons_.schedule;
+  auto& worker = *workers_[index];
+  if (worker.probe_open) commons_.violation("a second probe while one is under way");
+  worker.probe_open = true;
+  const auto number = ++worker.probe;
+  const auto rtt = schedule.between(microseconds(100), milliseconds(3));
+  schedule.after(rtt / 2, [this, index, number, rtt] {
+    auto& engine = *commons_.engines[index];
+    const auto reply = [this, index, number, rtt](core::ProbeResult result) {
+      commons_.schedule.after(rtt / 2, [this, index, number, result] {
+        run([this, index, number, result] { probe_ended(index, number, result); });
+      });
+    };
+    const bool connected = engine.call([&engine, reply] {
+      reply(engine.is_dying() ? core::ProbeResult::kBad : core::ProbeResult::kAnswered);
+    });
+    if (!connected) reply(core::ProbeResult::kRefused);
+  });
+  schedule.after(kProbeLimit, [this, index, number] {
+    // In a stopped process the limit passes without anybody looking: that proves nothing.
+    const auto result =
+        is_paused() ? core::ProbeResult::kInconclusive : core::ProbeResult::kSilent;
+    run([this, index, number, result] { probe_ended(index, number, result); });
+  });
+}
+
+void Frontend::probe_ended(std::size_t index, std::uint64_t number, core::ProbeResult result) {
+  auto& worker = *workers_[index];
+  if (!worker.probe_open || number != worker.probe) return;
+  worker.probe_open = false;
+  worker.machine.set_may_eject(may_eject());
+  const auto before = worker.machine.state();
+  const auto wish = worker.machine.probed(commons_.schedule.now(), result);
+  if (commons_.trace && before != worker.machine.state()) {
+    commons_.trace("frontend " + std::to_string(index_) + ": worker " + std::to_string(index) + " " +
+                   std::string(core::to_string(before)) + " -> " +
+                   std::string(core::to_string(worker.machine.state())) + " (" +
+                   std::string(worker.machine.last_reason()) + ")");
+  }
+  apply(index, wish);
+}
+
+void Frontend::identify(std::size_t index) {
+  auto& schedule = commons_.schedule;
+  auto& worker = *workers_[index];
+  if (worker.identifying) commons_.violation("a second identification while one is under way");
+  worker.identifying = true;
+  const auto number = ++worker.identification;
+  schedule.after(schedule.between(milliseconds(2), milliseconds(30)), [this, index, number] {
+    auto& engine = *commons_.engines[index];
+    const auto reply = [this, index, number](bool ok) {
+      commons_.schedule.after(microseconds(300), [this, index, number, ok] {
+        run([this, index, number, ok] { identified(index, number, ok); });
+      });
+    };
+    if (!engine.call([&engine, reply] { reply(!engine.is_dying()); })) reply(false);
+  });
+  schedule.after(kIdentifyLimit, [this, index, number] {
+    run([this, index, number] { identified(index, number, false); });
+  });
+}
+
+void Frontend::identified(std::size_t index, std::uint64_t number, bool ok) {
+  auto& worker = *workers_[index];
+  if (!worker.identifying || number != worker.identification) return;
+  worker.identifying = false;
+  if (ok) {
+    const auto& traits = commons_.engines[index]->traits();
+    worker.known.kind = traits.options.dialect == Dialect::kVllm ? 0 : 1;
+    worker.known.models = {{"sim", traits.options.model_len}};
+    worker.known.tokens_identity = 100 + traits.options.variant;
+    worker.known.exact_identity = 1000 * (traits.options.variant + 1) + 10 * traits.build +
+                                  static_cast<std::uint64_t>(worker.known.kind);
+    worker.known.eos_ids = {kImEnd};
+  }
+  apply(index, worker.machine.identified(commons_.schedule.now(), ok));
+}
+
+// Silence and errors take at most half of a model's workers at a time.
+bool Frontend::may_eject() const {
+  const auto out = std::ranges::count_if(workers_, [](const auto& worker) {
+    const auto& machine = worker->machine;
+    return machine.state() == core::WorkerState::kEjected ||
+           (machine.state() == core::WorkerState::kDead && machine.last_reason() == "silent");
+  });
+  return static_cast<std::size_t>(out) + 1 <= std::max<std::size_t>(1, workers_.size() / 2);
+}
+
+void Frontend::publish() {
+  auto view = std::make_shared<core::FleetView>();
+  view->version = ++version_;
+  for (auto& worker : workers_) {
+    core::WorkerStatus status = worker->known;
+    status.state = worker->machine.state();
+    status.deaths = worker->machine.deaths();
+    status.alive_at = worker->machine.alive_at();
+    status.cells = worker->cells;
+    view->workers.push_back(std::move(status));
+  }
+  auto& schedule = commons_.schedule;
+  for (auto& core : cores_) {
+    core->view_at = std::max(schedule.now() + schedule.between(microseconds(20), milliseconds(1)),
+                             core->view_at + Duration(1));
+    schedule.at(core->view_at, [this, view, its_core = core.get()] {
+      run([view, its_core] {
+        const auto kept = std::exchange(its_core->view, view);  // machines may still look at it
+        its_core->context.view = view.get();
+        for (std::size_t i = 0; i < its_core->open.size(); ++i) its_core->open[i]->on_view();
+      });
+    });
+  }
+}
+
+void Frontend::attempt_failed(std::size_t index, core::Reason reason) {
+  run([this, index, reason] {
+    auto& machine = workers_[index]->machine;
+    machine.set_may_eject(may_eject());
+    const auto before = machine.state();
+    const auto wish = machine.attempt_failed(commons_.schedule.now(), reason);
+    if (commons_.trace && before != machine.state()) {
+      commons_.trace("frontend " + std::to_string(index_) + ": worker " + std::to_string(index) +
+                     " " + std::string(core::to_string(before)) + " -> " +
+                     std::string(core::to_string(machine.state())) + " (attempt failed: " +
+                     std::string(core::to_string(reason)) + ")");
+    }
+    apply(index, wish);
+  });
+}
+
+void Frontend::attempt_succeeded(std::size_t index) {
+  workers_[index]->machine.attempt_succeeded(commons_.schedule.now());
+}
+
+void Frontend::control_tick() {
+  if (stopped_) return;
+  if (!is_paused()) {
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      auto& machine = workers_[i]->machine;
+      machine.set_may_eject(may_eject());
+      apply(i, machine.tick(commons_.schedule.now()));
+    }
+  }
+  commons_.schedule.after(kControlTick, [this] { control_tick(); });
+}
+
+void Frontend::data_tick() {
+  if (stopped_) return;
+  if (!is_paused()) {
+    for (auto& core : cores_) {
+      std::erase_if(core->open, [](const ClientRun* run) { return run->is_done(); });
+      core->context.running_requests = static_cast<std::int64_t>(core->open.size());
+      for (std::size_t i = 0; i < core->open.size(); ++i) core->open[i]->tick();
+    }
+  }
+  commons_.schedule.after(kDataTick, [this] { data_tick(); });
+}
+
+void Frontend::check_released() {
+  const auto check = [this](std::string_view what, std::int64_t value) {
+    if (value != 0) {
+      commons_.violation("frontend " + std::to_string(index_) + ": " + std::string(what) + " is " +
+                         std::to_string(value) + " at the end");
+    }
+  };
+  for (const auto& worker : workers_) {
+    check("running", worker->cells->running.load());
+    check("reading", worker->cells->reading.load());
+    check("prefill_owed", worker->cells->prefill_owed.load());
+    check("resume_prefill", worker->cells->resume_prefill.load());
+    check("suspects", worker->cells->suspects.load());
+  }
+  for (const auto& core : cores_) check("hedges", core->hedges.running());
+}
+
+}  // namespace hf::simulator

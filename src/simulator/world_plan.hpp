@@ -1,0 +1,40 @@
+// What happens in a simulated world, drawn from its seed before it begins.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "simulator/world_request.hpp"
+
+namespace hf::simulator {
+
+struct FaultDraw {
+  Duration at{};
+  std::size_t engine = 0;
+  Fault fault = Fault::kKill;
+  Duration how_long{};
+};
+
+struct PauseDraw {
+  Duration at{};
+  std::size_t frontend = 0;
+  Duration how_long{};
+};
+
+struct WorldDraw {
+  std::vector<EngineTraits> engines;
+  std::size_t frontends = 1;
+  std::size_t cores = 1;
+  core::MigrationOptions migration;
+  std::vector<RequestDraw> requests;
+  std::vector<FaultDraw> faults;
+  std::vector<PauseDraw> pauses;
+  std::size_t is_protected = static_cast<std::size_t>(-1);
+};
+
+/// Everything at random.
+WorldDraw draw_world(std::uint64_t seed);
+/// One failure scenario of behaviour.md §14, with random details; false: no such name.
+bool draw_scenario(std::uint64_t seed, std::string_view name, WorldDraw& draw);
+
+}  // namespace hf::simulator
