@@ -75,10 +75,12 @@ def steps():
         Step("style", "include arrows, tidy, clang-format",
              "bad=0; tools/arrows.py || bad=1; tools/tidy.py || bad=1; clang-format-19 --dry-run "
              "-Werror $(find src -name '*.[ch]pp') && echo 'ok format' || bad=1; exit $bad", 8),
-        Step("tools", "the checks find planted violations", pytest("tools", "tests/tools"), 3),
+        Step("tools", "the checks find planted violations", pytest("tools", "tests/tools/test_tools.py"), 3),
         Step("debug-build", "debug build", build("debug"), 15),
         Step("debug-unit", "unit tests, debug", ctest("debug"), 10, ("debug-build",)),
         Step("release-build", "release build", build("release", "holdfast"), 15),
+        Step("docs", "commands and flags of the documents", pytest("docs", "tests/tools/test_docs.py"),
+             3, ("release-build",), binary("release")),
         Step("sim", "1,000 simulated worlds",
              "build/release/holdfast sim --seeds 1000 --from 1", 10, ("release-build",)),
         Step("e2e", "failure scenarios on real processes, real llama.cpp included",

@@ -154,7 +154,8 @@ class HeaderCheck:
 
     def _compile(self, path):
         command = ["clang++-19", "-std=c++23", "-fsyntax-only", "-x", "c++", "-Wall", "-Wextra",
-                   "-Wno-pragma-once-outside-header", "-Isrc", str(path)]
+                   "-Wno-pragma-once-outside-header", "-DHF_SOURCE_DIR=\"\"", "-Isrc",
+                   str(path)]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=300)
         return None if done.returncode == 0 else done.stderr.strip().splitlines()[0]
 

@@ -39,7 +39,8 @@ struct Totals {
 };
 
 constexpr const char* kExamples =
-    "Each seed is a whole fleet with its failures, in virtual time. Exit code 1 if a rule was broken.\n"
+    "Each seed is a whole fleet with its failures, in virtual time. Exit code 1 if a rule was "
+    "broken.\n"
     "Examples:\n"
     "  holdfast sim --seeds 1000\n"
     "  holdfast sim --seeds 100000 --from 5000000\n"
@@ -99,13 +100,16 @@ void add_sim_command(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<SimFlags>();
   auto* command = app.add_subcommand("sim", "Simulate fleets and their failures, from seeds");
   command->footer(kExamples);
-  command->add_option("--seeds", flags->seeds, "how many")->check(CLI::Range(1, 1'000'000'000))->capture_default_str();
+  command->add_option("--seeds", flags->seeds, "how many")
+      ->check(CLI::Range(1, 1'000'000'000))
+      ->capture_default_str();
   command->add_option("--from", flags->from, "the first seed")->capture_default_str();
   command->add_option("--seed", flags->seed, "only this one");
-  command->add_option("--scenario", flags->world.scenario,
-                      "one failure scenario instead of everything at random: worker_kill, worker_hang, "
-                      "engine_wedged, prefill_pauses, slow_reader, frontend_pause, resume_storm, "
-                      "poison_request, all_dead, client_gone");
+  command->add_option(
+      "--scenario", flags->world.scenario,
+      "one failure scenario instead of everything at random: worker_kill, worker_hang, "
+      "engine_wedged, prefill_pauses, slow_reader, frontend_pause, resume_storm, "
+      "poison_request, all_dead, client_gone");
   command->add_flag("--trace", flags->trace, "print what happens, line by line");
   command->add_flag("--counts", flags->counts, "print how requests ended");
   command->callback([flags, &exit_code] { exit_code = run(*flags); });

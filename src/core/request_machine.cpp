@@ -250,7 +250,18 @@ void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
   }
   if (!spec_.stop.empty()) ledger_.set_text_in_sync(false);
   if (event.finish == Finish::kNone) return;
-  say(matcher_.flush());
+  const bool by_string = event.finish == Finish::kStop &&
+                         (event.ids.empty() || !is_end_id(event.ids.back()));
+  if (by_string && matcher_.holds()) {
+    out = matcher_.push_stop();
+    if (out.stopped) {
+      say(out.text);
+      finish_with(now, Finish::kStop, out.stop);
+      return;
+    }
+  }
+  const auto held = matcher_.flush();
+  if (!drops_held_text(event.finish)) say(held);
   finish_ = event.finish;
   finished_at_ = now;
   state_ = State::kFinishing;

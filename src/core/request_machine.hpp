@@ -65,6 +65,7 @@ struct RequestSpec {
   std::vector<bool> adds_fields;              // by kind: the first attempt asks for ids
   std::optional<std::int64_t> max_tokens;     // the client's own
   std::vector<std::int64_t> default_max;      // by kind, without the client's: 0 = up to the length
+  std::vector<bool> drops_held_text;          // by kind: at the limit, as llama.cpp does
   std::int64_t min_tokens = 0;
   std::vector<std::string> stop;
   std::vector<TokenId> stop_token_ids;
@@ -314,6 +315,7 @@ class RequestMachine {
   bool is_end_id(TokenId id) const;
   bool ends_by_id(std::size_t carried) const;
   std::int64_t token_limit() const;
+  bool drops_held_text(Finish finish) const;
   void start_hedge(Instant now);
   Instant hedge_at() const;
   void drop_hedge(std::string_view outcome);

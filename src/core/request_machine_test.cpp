@@ -16,8 +16,8 @@ TEST(Request, ForwardsAnUntouchedStreamAsItIs) {
   bench.token(1, {.ids = {kEos}, .text = "", .count = 4, .finish = Finish::kStop});
   bench.event(1, EventKind::kUsage, 4);
   bench.event(1, EventKind::kDone);
-  EXPECT_EQ(bench.log(), (Log{"open 1@0 first ids", "forward 1", "forward 1", "forward 1", "forward 1",
-                              "forward 1", "complete"}));
+  EXPECT_EQ(bench.log(), (Log{"open 1@0 first ids", "forward 1", "forward 1", "forward 1",
+                              "forward 1", "forward 1", "complete"}));
   EXPECT_TRUE(bench.machine().is_done());
   EXPECT_FALSE(bench.machine().is_rebuilt());
   EXPECT_EQ(bench.machine().completion_tokens(), 4);
@@ -64,9 +64,10 @@ TEST(Request, TakesTheNextWorkerForEachRefusedConnection) {
   Bench bench(4);
   bench.start();
   for (AttemptId id = 1; id <= 3; ++id) bench.failed(id, Reason::kConnect);
-  EXPECT_EQ(bench.log(), (Log{"open 1@0 first ids", "report 0 connect", "cancel 1", "open 2@1 restart ids",
-                              "report 1 connect", "cancel 2", "open 3@2 restart ids", "report 2 connect",
-                              "cancel 3", "open 4@3 restart ids"}));
+  EXPECT_EQ(bench.log(),
+            (Log{"open 1@0 first ids", "report 0 connect", "cancel 1", "open 2@1 restart ids",
+                 "report 1 connect", "cancel 2", "open 3@2 restart ids", "report 2 connect",
+                 "cancel 3", "open 4@3 restart ids"}));
 }
 
 TEST(Request, CallsEachKindOfHalfAnswerAFailure) {
@@ -75,13 +76,16 @@ TEST(Request, CallsEachKindOfHalfAnswerAFailure) {
     bench.start();
     bench.log();
     fail_it(bench);
-    EXPECT_EQ(bench.log(), (Log{"report 0 " + std::string(reason), "cancel 1", "open 2@1 restart ids"}));
+    EXPECT_EQ(bench.log(),
+              (Log{"report 0 " + std::string(reason), "cancel 1", "open 2@1 restart ids"}));
   };
   restarts([](Bench& bench) { bench.machine().on_end(bench.now, 1); }, "early_end");
   restarts([](Bench& bench) { bench.event(1, EventKind::kDone); }, "early_end");
   restarts([](Bench& bench) { bench.event(1, EventKind::kError); }, "in_band_error");
-  restarts([](Bench& bench) { bench.token(1, {.ids = {}, .text = "", .finish = Finish::kAbort}); }, "abort");
-  restarts([](Bench& bench) { bench.token(1, {.ids = {}, .text = "", .finish = Finish::kError}); }, "abort");
+  restarts([](Bench& bench) { bench.token(1, {.ids = {}, .text = "", .finish = Finish::kAbort}); },
+           "abort");
+  restarts([](Bench& bench) { bench.token(1, {.ids = {}, .text = "", .finish = Finish::kError}); },
+           "abort");
   restarts([](Bench& bench) { bench.failed(1, Reason::kProtocol); }, "protocol");
 }
 
@@ -102,7 +106,8 @@ TEST(Request, CountsEventsWhereNobodyCounted) {
   bench.spec.tokens_allowed = {false, false};
   bench.start();
   for (const auto finish : {Finish::kNone, Finish::kNone, Finish::kStop}) {
-    bench.token(1, {.ids = {}, .text = "x", .finish = finish, .prompt = -1, .with_prompt_ids = false});
+    bench.token(1,
+                {.ids = {}, .text = "x", .finish = finish, .prompt = -1, .with_prompt_ids = false});
   }
   bench.log();
   bench.machine().on_end(bench.now, 1);
@@ -250,7 +255,8 @@ TEST(Request, AStallBeyondTheHardLimitIsAFailure) {
   bench.run(milliseconds(29'900));
   EXPECT_EQ(bench.log(), Log{});
   bench.run(milliseconds(200));
-  EXPECT_EQ(bench.log(), (Log{"report 0 stall", "cancel 1", "open 2@0 tokens carry 21 22 23 max 7"}));
+  EXPECT_EQ(bench.log(),
+            (Log{"report 0 stall", "cancel 1", "open 2@0 tokens carry 21 22 23 max 7"}));
 }
 
 TEST(Request, AWholeAnswerIsRelayedWhole) {

@@ -241,6 +241,11 @@ std::int64_t RequestMachine::token_limit() const {
   return limit;
 }
 
+bool RequestMachine::drops_held_text(Finish finish) const {
+  const auto kind = static_cast<std::size_t>(kind_);
+  return finish == Finish::kLength && kind < spec_.drops_held_text.size() && spec_.drops_held_text[kind];
+}
+
 bool RequestMachine::ends_here(std::size_t carried, Finish& finish) const {
   if (carried == 0) return false;
   if (ends_by_id(carried)) {
@@ -270,7 +275,11 @@ void RequestMachine::open_plan(Instant now) {
     // Everything was generated before the break: nothing is resumed with nothing left.
     drop_plan();
     rebuilt_ = true;
-    say(out.stopped ? out.text : plan.pending);
+    if (out.stopped) {
+      say(out.text);
+    } else if (!drops_held_text(finish)) {
+      say(plan.pending);
+    }
     if (std::exchange(migrating_, false)) {
       record_.migrations.push_back({Mode::kTokens, reason_, true, plan.exact, now - broke_at_});
     }
@@ -314,6 +323,7 @@ void RequestMachine::activate() {
   ledger_.truncate(carry_->carried);
   rebuilt_ = true;
   matcher_.reset();
+  matcher_.hold_all(drops_held_text(Finish::kLength));
   swallow_ = carry_->swallow;
   auto out = matcher_.push(carry_->pending, std::cmp_greater(carry_->carried, spec_.min_tokens));
   say(out.text);

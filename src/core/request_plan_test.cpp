@@ -12,7 +12,8 @@ TEST(Resume, GoesOnByIdsWithTheLimitsRebased) {
   bench.three_tokens();
   bench.log();
   bench.failed(1);
-  EXPECT_EQ(bench.log(), (Log{"report 0 reset", "cancel 1", "open 2@1 tokens carry 21 22 23 max 7 min 2"}));
+  EXPECT_EQ(bench.log(),
+            (Log{"report 0 reset", "cancel 1", "open 2@1 tokens carry 21 22 23 max 7 min 2"}));
   bench.token(2, {.ids = {24}, .text = "d", .count = 1, .prompt = 6});
   bench.token(2, {.ids = {25}, .text = "e", .count = 2, .finish = Finish::kLength, .prompt = 6});
   bench.event(2, EventKind::kDone);
@@ -53,7 +54,8 @@ TEST(Resume, BreaksTwiceAndLosesNothing) {
   bench.token(2, {.ids = {24}, .text = "d", .count = 1, .prompt = 6});
   bench.log();
   bench.failed(2);
-  EXPECT_EQ(bench.log(), (Log{"report 1 reset", "cancel 2", "open 3@2 tokens carry 21 22 23 24 max 6"}));
+  EXPECT_EQ(bench.log(),
+            (Log{"report 1 reset", "cancel 2", "open 3@2 tokens carry 21 22 23 24 max 6"}));
   bench.token(3, {.ids = {25}, .text = "e", .count = 1, .prompt = 7});
   EXPECT_EQ(bench.log(), (Log{"say e"}));
 }
@@ -65,7 +67,8 @@ TEST(Resume, BreaksAgainBeforeItsFirstToken) {
   bench.failed(1);
   bench.log();
   bench.failed(2, Reason::kConnect);
-  EXPECT_EQ(bench.log(), (Log{"report 1 connect", "cancel 2", "open 3@2 tokens carry 21 22 23 max 7"}));
+  EXPECT_EQ(bench.log(),
+            (Log{"report 1 connect", "cancel 2", "open 3@2 tokens carry 21 22 23 max 7"}));
 }
 
 TEST(Resume, AsksForThePromptsIdsIfTheyNeverCame) {
@@ -366,7 +369,8 @@ TEST(Resume, TriesAnotherWorkerWhenOneRefusesThePrefixThenGivesUp) {
   bench.failed(1);
   bench.log();
   machine.on_status(bench.now, 2, 400, {});
-  EXPECT_EQ(bench.log(), (Log{"report 1 refused", "cancel 2", "open 3@2 tokens carry 21 22 23 max 7"}));
+  EXPECT_EQ(bench.log(),
+            (Log{"report 1 refused", "cancel 2", "open 3@2 tokens carry 21 22 23 max 7"}));
   machine.on_status(bench.now, 3, 400, {});
   EXPECT_EQ(bench.log(), (Log{"report 2 refused", "cancel 3", "fail 502 upstream_failed"}));
 }

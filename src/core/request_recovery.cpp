@@ -223,12 +223,14 @@ void RequestMachine::try_place(Instant now) {
   const bool tokens = needs_tokens() || (ledger_.size() > 0 && can_tokens());
   const bool suspect = deaths_seen() >= 2;
   const auto chosen = pick(tokens, false, suspect);
-  if (!chosen) {
-    const auto plain = tokens && can_restart() ? pick(false, false, suspect) : std::nullopt;
-    if (plain) {
+  if (tokens && can_restart() && (!chosen || is_excluded(*chosen))) {
+    const auto plain = pick(false, false, suspect);
+    if (plain && (!chosen || !is_excluded(*plain))) {
       open_plain(now, *plain, false, suspect, false);
       return;
     }
+  }
+  if (!chosen) {
     if (tokens && !can_restart() && !may_wait_for_identity()) refuse("no worker with the same token ids is left");
     return;
   }

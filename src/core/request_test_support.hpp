@@ -1,11 +1,10 @@
-// What the tests of RequestMachine share: workers in a view, a router that takes the first that fits,
-// and a recorder of actions, one short line each.
+// What the tests of RequestMachine share: workers in a view, a router that takes the first that
+// fits, and a recorder of actions, one short line each.
 #pragma once
-
-#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
+#include <gtest/gtest.h>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,9 +30,11 @@ class FirstFit final : public Router {
       for (const auto& worker : view.workers) {
         if (worker.state != WorkerState::kReady || worker.model(request.model) == nullptr) continue;
         if (std::ranges::find(request.never, worker.index) != request.never.end()) continue;
-        const bool excluded = std::ranges::find(request.exclude, worker.index) != request.exclude.end();
+        const bool excluded =
+            std::ranges::find(request.exclude, worker.index) != request.exclude.end();
         if (excluded && !excluded_too) continue;
-        if (request.tokens_identity != 0 && worker.tokens_identity != request.tokens_identity) continue;
+        if (request.tokens_identity != 0 && worker.tokens_identity != request.tokens_identity)
+          continue;
         if (request.strict_identity && worker.exact_identity != request.exact_identity) continue;
         if (request.suspect && worker.cells->suspects.load() != 0) continue;
         if (full && request.continuation) continue;
@@ -49,8 +50,8 @@ class FirstFit final : public Router {
 class Recorder final : public RequestActions {
  public:
   void open(const OpenAttempt& open) override {
-    std::string line = "open " + std::to_string(open.attempt) + "@" + std::to_string(open.worker) + " " +
-                       std::string(to_string(open.mode));
+    std::string line = "open " + std::to_string(open.attempt) + "@" + std::to_string(open.worker) +
+                       " " + std::string(to_string(open.mode));
     if (open.mode != Mode::kTokens) {
       line += open.with_ids ? " ids" : " plain";
     } else {
@@ -90,7 +91,9 @@ class Recorder final : public RequestActions {
   }
   void comment(std::string_view text) override { log.push_back("comment " + std::string(text)); }
   void complete() override { log.push_back("complete"); }
-  void relay_whole(AttemptId attempt) override { log.push_back("relay " + std::to_string(attempt)); }
+  void relay_whole(AttemptId attempt) override {
+    log.push_back("relay " + std::to_string(attempt));
+  }
   void fail(const ClientError& error) override {
     last_error = error;
     log.push_back("fail " + std::to_string(error.status) + " " + error.code);

@@ -25,10 +25,23 @@ StopMatcher::Output StopMatcher::push(std::string_view text, bool may_stop) {
     held_.clear();
     return out;
   }
-  const auto keep = tail_to_hold();
+  const auto tail = tail_to_hold();
+  const auto keep = hold_all_ && tail > 0 ? held_.size() : tail;
   out.text = held_.substr(0, held_.size() - keep);
   held_.erase(0, held_.size() - keep);
   return out;
+}
+
+StopMatcher::Output StopMatcher::push_stop() {
+  for (const auto& stop : stops_) {
+    StopMatcher trial = *this;
+    auto out = trial.push(stop);
+    if (!out.stopped || out.text.size() >= held_.size()) continue;
+    held_.clear();
+    out.stop = stop;
+    return out;
+  }
+  return {};
 }
 
 std::string StopMatcher::flush() { return std::exchange(held_, {}); }

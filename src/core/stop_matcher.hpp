@@ -23,9 +23,15 @@ class StopMatcher {
   /// Takes more text. After `stopped`, takes nothing any more. `may_stop` false (fewer tokens than
   /// min_tokens): a stop string that ends in this text is plain text.
   Output push(std::string_view text, bool may_stop = true);
+  /// The engine ended its text before a stop string of its own, one of ours. Together with what is held
+  /// back there may be an earlier one: then `stopped`, and what is held is gone.
+  Output push_stop();
   /// The end of the answer without a stop string: what was held back.
   std::string flush();
   void reset() { held_.clear(); }
+  /// llama.cpp holds back all that it has not sent while the tail may become a stop string, not only
+  /// that tail. It shows where it drops what it holds.
+  void hold_all(bool value) { hold_all_ = value; }
   bool holds() const { return !held_.empty(); }
 
  private:
@@ -33,6 +39,7 @@ class StopMatcher {
 
   std::vector<std::string> stops_;
   std::string held_;
+  bool hold_all_ = false;
 };
 
 }  // namespace hf::core

@@ -45,9 +45,8 @@ TEST(DialectFirst, VllmIsAskedForIdsAndCounts) {
 
 TEST(DialectFirst, WhatTheClientSaidOfOurFieldsIsReplacedInPlace) {
   const auto call = vllm().first(
-      scan(
-          Endpoint::kChat,
-          R"({"stream_options": {"include_usage":true} ,"messages":[],"return_token_ids":false,"stream":true})"),
+      scan(Endpoint::kChat, R"({"stream_options": {"include_usage":true} ,"messages":[],)"
+                            R"("return_token_ids":false,"stream":true})"),
       true);
   EXPECT_EQ(
       call.body,
@@ -80,7 +79,8 @@ TEST(DialectFirst, NothingIsAddedWhereIdsCouldNotBeUsed) {
 TEST(DialectResume, VllmStatesEverything) {
   const auto request = scan(
       Endpoint::kChat,
-      R"({"model":"a/b","messages":[{"role":"user","content":"x"}],"stream":true,"max_tokens":90,"n":1,)"
+      R"({"model":"a/b","messages":[{"role":"user","content":"x"}],"stream":true,)"
+      R"("max_tokens":90,"n":1,)"
       R"("temperature":0.5,"seed":3,"stop":["\u00e9"],"stop_token_ids":[9],"min_p":0.1,"user":"u",)"
       R"("stream_options":{"include_usage":true},"cache_salt":"s","priority":2,"tools":[]})");
   ASSERT_EQ(vllm().tokens_refused_by(request), std::nullopt);

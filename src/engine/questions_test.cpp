@@ -65,9 +65,10 @@ TEST(AskPromptIds, VllmTextAsksAsWasRecorded) {
 }
 
 TEST(AskPromptIds, VllmTakesOverWhatShapesThePrompt) {
-  const auto request = scan(
-      Endpoint::kChat,
-      R"({"messages":[1],"add_generation_prompt":false,"continue_final_message":true,"chat_template":"t"})");
+  const auto request =
+      scan(Endpoint::kChat,
+           R"({"messages":[1],"add_generation_prompt":false,"continue_final_message":true,)"
+           R"("chat_template":"t"})");
   AskPromptIds question(Kind::kVllm, request);
   EXPECT_EQ(
       call_of(question.start()).body,

@@ -70,13 +70,13 @@ TEST(Request, KnowsTextFromOtherContent) {
       chat(R"({"messages":[{"role":"user","content":"x"},{"role":"assistant","content":null},)"
            R"({"role":"user","content":[{"type":"text","text":"y"}]}]})")
           .has(Feature::kNonTextContent));
-  for (
-      const auto* body :
-      {R"({"messages":[{"content":[{"type":"text","text":"y"},{"type":"image_url","image_url":{}}]}]})",
-       R"({"messages":[{"content":[{"type":"input_audio"}]}]})", R"({"messages":[{"content":5}]})",
-       R"({"messages":["x"]})", R"({"messages":[{"content":["x"]}]})",
-       R"({"messages":[{"cont\u0065nt":[{"type":"image_url"}]}]})",
-       R"({"messages":[{"content":"x","audio":{"id":"a"}}]})"}) {
+  for (const auto* body :
+       {R"({"messages":[{"content":[{"type":"text","text":"y"},)"
+        R"({"type":"image_url","image_url":{}}]}]})",
+        R"({"messages":[{"content":[{"type":"input_audio"}]}]})", R"({"messages":[{"content":5}]})",
+        R"({"messages":["x"]})", R"({"messages":[{"content":["x"]}]})",
+        R"({"messages":[{"cont\u0065nt":[{"type":"image_url"}]}]})",
+        R"({"messages":[{"content":"x","audio":{"id":"a"}}]})"}) {
     EXPECT_TRUE(chat(body).has(Feature::kNonTextContent)) << body;
   }
 }

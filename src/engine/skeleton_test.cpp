@@ -128,8 +128,10 @@ TEST(Skeleton, RebuildsContinuousUsage) {
 }
 
 const char* const kVllmRole =
-    R"({"id":"i","object":"chat.completion.chunk","created":5,"model":"m","choices":[{"index":0,"delta":)"
-    R"({"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null,"prompt_text":null})";
+    R"({"id":"i","object":"chat.completion.chunk","created":5,"model":"m","choices":[)"
+    R"({"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,)"
+    R"("finish_reason":null}],)"
+    R"("prompt_token_ids":null,"prompt_text":null})";
 
 TEST(Skeleton, RoleChunkComesBackAsItWas) {
   Skeleton skeleton(options(Kind::kVllm, Endpoint::kChat));
@@ -144,8 +146,8 @@ TEST(Skeleton, RoleChunkComesBackAsItWas) {
 TEST(Skeleton, ContentEventsReplaceTheRoleChunk) {
   Skeleton skeleton(options(Kind::kVllm, Endpoint::kChat));
   skeleton.capture(kVllmRole);
-  skeleton.capture(
-      R"({"id":"i","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null,"extra":1}]})");
+  skeleton.capture(R"({"id":"i","choices":[{"index":0,"delta":{"content":"x"},)"
+                   R"("finish_reason":null,"extra":1}]})");
   EXPECT_TRUE(skeleton.settled());
   skeleton.capture(
       R"({"id":"j","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]})");
@@ -171,9 +173,9 @@ TEST(Skeleton, VllmTellsWhatStoppedIt) {
 
 TEST(Skeleton, CapturedFromAnEndItMakesDeltas) {
   Skeleton skeleton(options(Kind::kVllm, Endpoint::kChat, true));
-  skeleton.capture(
-      R"({"id":"i","choices":[{"index":0,"delta":{},"finish_reason":"length","stop_reason":null,"token_ids":null}],)"
-      R"("system_fingerprint":"f"})");
+  skeleton.capture(R"({"id":"i","choices":[{"index":0,"delta":{},"finish_reason":"length",)"
+                   R"("stop_reason":null,"token_ids":null}],)"
+                   R"("system_fingerprint":"f"})");
   ASSERT_TRUE(skeleton.ready());
   std::string out;
   skeleton.append_delta(out, "x", {});
@@ -189,8 +191,9 @@ TEST(Skeleton, CapturedFromAnEndItMakesDeltas) {
 
 TEST(Skeleton, LlamaWritesLeftTextBeforeItsFinish) {
   Skeleton skeleton(options(Kind::kLlamaCpp, Endpoint::kChat));
-  skeleton.capture(
-      R"({"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"id":"i","object":"o"})");
+  skeleton.capture(R"({"choices":[{"finish_reason":null,"index":0,"delta":)"
+                   R"({"role":"assistant","content":null}}],)"
+                   R"("id":"i","object":"o"})");
   std::string out;
   skeleton.append_finish(out, "x", "stop", "", {});
   EXPECT_EQ(out,

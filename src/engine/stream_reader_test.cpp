@@ -406,17 +406,15 @@ struct Fault {
 };
 
 TEST(StreamReader, KnowsWhoseErrorItIs) {
-  for (
-      const auto& [data, clients] :
-      {Fault{R"({"error":{"message":"m","type":"BadRequestError","code":400}})", true},
-       Fault{
-           R"({"error":{"message":"m","code":"context_length_exceeded","type":"invalid_request_error"}})",
-           true},
-       Fault{R"({"error":{"message":"m","code":500,"type":"BadRequestError"}})", false},
-       Fault{R"({"error":{"message":"m","code":429}})", false},
-       Fault{R"({"error":{"message":"m"}})", false},
-       Fault{R"({"object":"error","message":"m","type":"x","code":404})", true},
-       Fault{R"({"error":"m"})", false}}) {
+  for (const auto& [data, clients] :
+       {Fault{R"({"error":{"message":"m","type":"BadRequestError","code":400}})", true},
+        Fault{R"({"error":{"message":"m","code":"too_long","type":"invalid_request_error"}})",
+              true},
+        Fault{R"({"error":{"message":"m","code":500,"type":"BadRequestError"}})", false},
+        Fault{R"({"error":{"message":"m","code":429}})", false},
+        Fault{R"({"error":{"message":"m"}})", false},
+        Fault{R"({"object":"error","message":"m","type":"x","code":404})", true},
+        Fault{R"({"error":"m"})", false}}) {
     StreamReader reader({Kind::kVllm, Called::kChat, true, false, false, ""});
     const auto read = reader.read(data);
     ASSERT_TRUE(read) << data;
@@ -518,7 +516,8 @@ TEST(StreamReaderProperty, EditsLeaveValidJsonInAnyOrder) {
       R"("__verbose":{"tokens":[1]})",
       R"("prompt_token_ids":[1,2])",
       R"("object":"o")",
-      R"("choices":[{"logprobs":{"content":[{"id":4}]},"index":0,"token_ids":[4],"delta":{"content":"x"}}])"};
+      R"("choices":[{"logprobs":{"content":[{"id":4}]},"index":0,"token_ids":[4],)"
+      R"("delta":{"content":"x"}}])"};
   Random random(7);
   for (int i = 0; i < 4000; ++i) {
     auto some = members;

@@ -1,5 +1,6 @@
 #include "frontend/data_core.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "frontend/client_session.hpp"
@@ -11,6 +12,7 @@ namespace {
 
 constexpr Duration kTick = std::chrono::milliseconds(10);
 constexpr Duration kLateLoop = std::chrono::milliseconds(100);
+constexpr Duration kQuantileEvery = std::chrono::seconds(1);
 constexpr double kRetryRatio = 0.2;
 constexpr double kRetriesPerSecond = 10;
 
@@ -90,6 +92,17 @@ void DataCore::remove(std::list<std::shared_ptr<RequestDriver>>::iterator it) {
   room_made();
 }
 
+void DataCore::report(std::size_t worker, core::Reason reason) {
+  const std::pair<std::size_t, core::Reason> entry{worker, reason};
+  if (std::ranges::find(reports_, entry) != reports_.end()) return;
+  reports_.push_back(entry);
+  if (reports_.size() > 1) return;
+  // Behind what is ready now: the orphans of the same death go first.
+  core_.post([this] {
+    for (const auto& [index, why] : std::exchange(reports_, {})) shared_.fleet.report(index, why);
+  });
+}
+
 void DataCore::room_made() {
   if (std::exchange(room_posted_, true)) return;
   core_.post([this] {
@@ -100,11 +113,14 @@ void DataCore::room_made() {
 }
 
 void DataCore::tick(Instant now, Duration lag) {
-  first_token_.turn(now);
   if (lag > kLateLoop) {
     for (const auto& driver : requests_) driver->restart_clocks(now);
   }
-  context_.first_token_p99 = first_token_.quantile(0.99);
+  if (now >= quantile_at_) {
+    quantile_at_ = now + kQuantileEvery;
+    first_token_.turn(now);
+    context_.first_token_p99 = first_token_.quantile(0.99);
+  }
   for (const auto& driver : requests_) driver->tick(now);
 }
 

@@ -6,6 +6,8 @@
 
 #include <list>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/random.hpp"
 #include "core/budget.hpp"
@@ -60,6 +62,9 @@ class DataCore {
   bool is_draining() const { return draining_; }
   std::list<std::shared_ptr<RequestDriver>>::iterator add(std::shared_ptr<RequestDriver> driver);
   void remove(std::list<std::shared_ptr<RequestDriver>>::iterator it);
+  /// Tells the fleet that an attempt on a worker failed. The many failures of one death are told
+  /// once: they all come within moments, and waking the control core costs the orphans time.
+  void report(std::size_t worker, core::Reason reason);
   /// Some request gave back room on a worker: those that wait may look again, the oldest first.
   void room_made();
   std::string new_id(std::string_view prefix);
@@ -90,8 +95,10 @@ class DataCore {
   std::atomic<std::size_t> connections_{0};
   std::unique_ptr<http::Listener> listener_;
   std::unique_ptr<net::Ticker> ticker_;
+  Instant quantile_at_{};
   bool draining_ = false;
   bool room_posted_ = false;
+  std::vector<std::pair<std::size_t, core::Reason>> reports_;  // to be posted
 };
 
 }  // namespace hf::frontend

@@ -86,6 +86,7 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
     const auto kind = static_cast<engine::Kind>(i);
     const auto& dialect = engine::Dialect::of(kind);
     spec.tokens_allowed.push_back(kind != engine::Kind::kOpenAi && !dialect.tokens_refused_by(request));
+    spec.drops_held_text.push_back(kind == engine::Kind::kLlamaCpp);
     spec.default_max.push_back(std::max<std::int64_t>(0, dialect.default_max_tokens(request, 0, 0)));
   }
   spec.max_tokens = request.max_tokens;
@@ -272,7 +273,7 @@ void RequestDriver::report(std::size_t worker, core::Reason reason) {
   shared.metrics.attempts_total
       .with(core_.fleet().view.workers[worker].name, core::to_string(reason))
       ->add();
-  shared.fleet.report(worker, reason);
+  core_.report(worker, reason);
 }
 
 void RequestDriver::ask(core::Question question, std::size_t worker, std::uint32_t plan) {

@@ -96,7 +96,12 @@ TokenEvent Sequence::step(const EngineOptions& options, const TokenModel& tokens
     event.stop_kind = StopKind::kWord;
   }
   if (!decoder_.pending()) whole_ = text_.size();
-  const std::size_t end = event.finish != Finish::kNone ? whole_ : visible_end(options.dialect);
+  // Recorded: llama.cpp drops what it still holds back when the limit is reached.
+  const bool drops = options.dialect == Dialect::kLlama && event.finish == Finish::kLength &&
+                     tail_may_become_stop();
+  const std::size_t end = drops                             ? sent_
+                          : event.finish != Finish::kNone ? whole_
+                                                          : visible_end(options.dialect);
   if (end > sent_) {
     event.text = std::string_view(text_).substr(sent_, end - sent_);
     sent_ = end;

@@ -28,11 +28,13 @@ class World {
     commons_.is_protected = draw_.is_protected;
     begun_ = commons_.schedule.now();
     for (std::size_t i = 0; i < draw_.engines.size(); ++i) {
-      commons_.engines.push_back(std::make_unique<EngineProcess>(
-          commons_.schedule, draw_.engines[i], i, [this](const std::string& line) { trace(line); }));
+      commons_.engines.push_back(
+          std::make_unique<EngineProcess>(commons_.schedule, draw_.engines[i], i,
+                                          [this](const std::string& line) { trace(line); }));
     }
     for (std::size_t i = 0; i < draw_.frontends; ++i) {
-      frontends_.push_back(std::make_unique<Frontend>(commons_, i, draw_.cores, mix64(seed + i + 1)));
+      frontends_.push_back(
+          std::make_unique<Frontend>(commons_, i, draw_.cores, mix64(seed + i + 1)));
     }
     tracing_ = options.trace;
   }
@@ -55,7 +57,8 @@ class World {
       auto& core = frontend.core(schedule.random().below(frontend.core_count()));
       last_arrival_ = std::max(last_arrival_, request.arrives);
       const auto arrives = request.arrives;
-      runs_.push_back(std::make_unique<ClientRun>(commons_, core, std::move(request), draw_.migration));
+      runs_.push_back(
+          std::make_unique<ClientRun>(commons_, core, std::move(request), draw_.migration));
       schedule.after(arrives, [run = runs_.back().get(), &frontend] {
         frontend.run([run] { run->start(); });
       });
@@ -145,7 +148,8 @@ class World {
     for (const auto& migration : record.migrations) {
       if (migration.ok) ++result_.migrations[std::string(core::to_string(migration.mode))];
     }
-    delivered_ += static_cast<std::uint64_t>(std::max<std::int64_t>(0, run.machine().completion_tokens()));
+    delivered_ +=
+        static_cast<std::uint64_t>(std::max<std::int64_t>(0, run.machine().completion_tokens()));
     const auto extra = record.attempts > 1 ? record.attempts - 1 : 0;
     lost_attempts_ += extra + (run.is_gone() || !client.error.empty() ? 1 : 0);
     if (run.was_paused() || !run.draw().spec.stream || run.draw().opaque) allowance_ += 400;
@@ -159,7 +163,8 @@ class World {
     const auto bound = delivered_ * 105 / 100 + 60 * lost_attempts_ + allowance_ + 100;
     if (generated > bound) {
       violation("engines made " + std::to_string(generated) + " tokens, clients got " +
-                std::to_string(delivered_) + " (" + std::to_string(lost_attempts_) + " attempts lost)");
+                std::to_string(delivered_) + " (" + std::to_string(lost_attempts_) +
+                " attempts lost)");
     }
   }
 

@@ -35,8 +35,8 @@ struct SimResult {
   std::uint64_t completed = 0;
   std::uint64_t clients_gone = 0;
   std::uint64_t hedges_won = 0;
-  std::uint64_t worker_deaths = 0;      // declared by frontends
-  std::uint64_t untouched = 0;          // ended without a migration
+  std::uint64_t worker_deaths = 0;  // declared by frontends
+  std::uint64_t untouched = 0;      // ended without a migration
   double virtual_seconds = 0;
 };
 

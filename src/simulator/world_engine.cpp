@@ -69,8 +69,7 @@ std::int32_t EngineProcess::sequences() const {
 }
 
 void EngineProcess::send(Stream& stream, Arrival arrival) {
-  stream.last_arrival =
-      std::max(schedule_.now() + stream.link, stream.last_arrival + Duration(1));
+  stream.last_arrival = std::max(schedule_.now() + stream.link, stream.last_arrival + Duration(1));
   schedule_.at(stream.last_arrival,
                [arrive = stream.arrive, arrival = std::move(arrival)]() mutable {
                  arrive(std::move(arrival));
@@ -113,7 +112,10 @@ void EngineProcess::submit(const std::shared_ptr<Stream>& stream) {
   }
   if (status != 0) {
     stream->ended = true;
-    send(*stream, {.kind = Arrival::Kind::kStatus, .status = status, .retry_after = retry_after, .event = {}});
+    send(*stream, {.kind = Arrival::Kind::kStatus,
+                   .status = status,
+                   .retry_after = retry_after,
+                   .event = {}});
     return;
   }
   stream->sequence = *sequence;
@@ -302,7 +304,9 @@ void EngineProcess::die() {
   refusals_ = 0;
 }
 
-void EngineProcess::revive() { up_ = true; }
+void EngineProcess::revive() {
+  up_ = true;
+}
 
 void EngineProcess::thaw() {
   if (!frozen_) return;
@@ -348,7 +352,8 @@ void EngineProcess::apply(Fault fault, Duration how_long) {
           fail_all(core::Reason::kInBandError);
         }
         dying_ = true;
-        const auto wait = fault == Fault::kTerm ? Duration(milliseconds(100)) : Duration(milliseconds(2000));
+        const auto wait =
+            fault == Fault::kTerm ? Duration(milliseconds(100)) : Duration(milliseconds(2000));
         trouble(wait, [this, how_long] { apply(Fault::kKill, how_long); });
         return;
       }

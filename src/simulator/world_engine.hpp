@@ -1,5 +1,6 @@
-// One engine process of the simulated world: EngineModel behind a process that can be killed, frozen,
-// wedged and made to refuse, and the meaning of its streams as a dialect's reader would tell it.
+// One engine process of the simulated world: EngineModel behind a process that can be killed,
+// frozen, wedged and made to refuse, and the meaning of its streams as a dialect's reader would
+// tell it.
 #pragma once
 
 #include <functional>
@@ -42,11 +43,11 @@ struct EngineOrder {
   SequenceParams params;
   bool chat = false;
   bool stream = true;
-  bool by_ids = false;         // the token endpoint: a resume
+  bool by_ids = false;  // the token endpoint: a resume
   bool with_ids = false;
   bool include_usage = false;
-  bool opaque = false;         // some event carries more than text
-  bool poison = false;         // kills the process at its prefill
+  bool opaque = false;  // some event carries more than text
+  bool poison = false;  // kills the process at its prefill
 };
 
 /// One attempt's connection. The engine writes, the frontend closes.
@@ -55,8 +56,8 @@ struct Stream {
   std::function<void(Arrival)> arrive;  // runs at the frontend, in order
   Duration link{};
   Instant last_arrival{};
-  bool closed = false;                  // by the frontend: nothing arrives any more
-  bool ended = false;                   // by the engine
+  bool closed = false;  // by the frontend: nothing arrives any more
+  bool ended = false;   // by the engine
   bool started = false;
   SequenceId sequence = 0;
   std::string whole;

@@ -20,7 +20,8 @@ Frontend::Frontend(Commons& commons, std::size_t index, std::size_t cores, std::
     : commons_(commons), index_(index) {
   Random random(seed);
   for (std::size_t i = 0; i < commons_.engines.size(); ++i) {
-    workers_.push_back(std::make_unique<Worker>(std::make_shared<core::WorkerCells>(), random.next()));
+    workers_.push_back(
+        std::make_unique<Worker>(std::make_shared<core::WorkerCells>(), random.next()));
     workers_.back()->known.index = i;
     workers_.back()->known.name = "engine-" + std::to_string(i);
   }
@@ -114,8 +115,7 @@ void Frontend::send_probe(std::size_t index) {
   });
   schedule.after(kProbeLimit, [this, index, number] {
     // In a stopped process the limit passes without anybody looking: that proves nothing.
-    const auto result =
-        is_paused() ? core::ProbeResult::kInconclusive : core::ProbeResult::kSilent;
+    const auto result = is_paused() ? core::ProbeResult::kInconclusive : core::ProbeResult::kSilent;
     run([this, index, number, result] { probe_ended(index, number, result); });
   });
 }
@@ -128,8 +128,8 @@ void Frontend::probe_ended(std::size_t index, std::uint64_t number, core::ProbeR
   const auto before = worker.machine.state();
   const auto wish = worker.machine.probed(commons_.schedule.now(), result);
   if (commons_.trace && before != worker.machine.state()) {
-    commons_.trace("frontend " + std::to_string(index_) + ": worker " + std::to_string(index) + " " +
-                   std::string(core::to_string(before)) + " -> " +
+    commons_.trace("frontend " + std::to_string(index_) + ": worker " + std::to_string(index) +
+                   " " + std::string(core::to_string(before)) + " -> " +
                    std::string(core::to_string(worker.machine.state())) + " (" +
                    std::string(worker.machine.last_reason()) + ")");
   }
@@ -216,8 +216,8 @@ void Frontend::attempt_failed(std::size_t index, core::Reason reason) {
     if (commons_.trace && before != machine.state()) {
       commons_.trace("frontend " + std::to_string(index_) + ": worker " + std::to_string(index) +
                      " " + std::string(core::to_string(before)) + " -> " +
-                     std::string(core::to_string(machine.state())) + " (attempt failed: " +
-                     std::string(core::to_string(reason)) + ")");
+                     std::string(core::to_string(machine.state())) +
+                     " (attempt failed: " + std::string(core::to_string(reason)) + ")");
     }
     apply(index, wish);
   });

@@ -23,8 +23,8 @@ struct Commons {
   Schedule schedule;
   std::vector<std::unique_ptr<EngineProcess>> engines;
   std::function<void(std::string)> violation;
-  std::function<void(const std::string&)> trace;  // empty: not wanted
-  bool resume_from_text = false;                  // planted in the driver
+  std::function<void(const std::string&)> trace;            // empty: not wanted
+  bool resume_from_text = false;                            // planted in the driver
   std::size_t is_protected = static_cast<std::size_t>(-1);  // an engine that no fault meets
 };
 
@@ -71,8 +71,8 @@ class Frontend {
         : cells(its_cells), machine(std::move(its_cells), seed) {}
     std::shared_ptr<core::WorkerCells> cells;
     core::WorkerMachine machine;
-    core::WorkerStatus known;     // what identification found
-    std::uint64_t probe = 0;      // number of the last one
+    core::WorkerStatus known;  // what identification found
+    std::uint64_t probe = 0;   // number of the last one
     bool probe_open = false;
     std::uint64_t identification = 0;
     bool identifying = false;

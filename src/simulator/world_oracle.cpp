@@ -1,20 +1,20 @@
-// The oracle of one request: what its client gets is compared with what an engine would have answered
-// had nothing ever failed.
+// The oracle of one request: what its client gets is compared with what an engine would have
+// answered had nothing ever failed.
 #include <algorithm>
 
 #include "simulator/world_request.hpp"
 
 namespace hf::simulator {
-// The answer of the kind of engine that wrote the last event; resumes never change that kind's ids.
+// The answer of the engine that began this one: a resume does not change it.
 const EngineModel::Answer& ClientRun::expected() {
-  const auto& engine = *commons_.engines[last_worker_];
+  const auto& engine = *commons_.engines[origin_worker_];
   const auto& options = engine.traits().options;
   const bool is_vllm = options.dialect == Dialect::kVllm;
   const auto key = options.variant * 2 + (is_vllm ? 1 : 0);
   const auto found = expected_.find(key);
   if (found != expected_.end()) return found->second;
   SequenceParams params = draw_.params;
-  params.prompt = prompt_for(last_worker_);
+  params.prompt = prompt_for(origin_worker_);
   if (params.max_tokens < 0 && is_vllm && draw_.spec.endpoint == core::Endpoint::kCompletions) {
     params.max_tokens = kVllmCompletionsLimit;
   }
@@ -34,10 +34,12 @@ void ClientRun::take_text(std::string_view text) {
   }
   if (!draw_.greedy || wrong_) return;
   const auto& answer = expected();
-  if (at + text.size() <= answer.text.size() && answer.text.compare(at, text.size(), text) == 0) return;
+  if (at + text.size() <= answer.text.size() && answer.text.compare(at, text.size(), text) == 0)
+    return;
   wrong_ = true;
   violation("wrong text at byte " + std::to_string(at) + ": got \"" + std::string(text) +
-            "\", expected \"" + answer.text.substr(std::min(at, answer.text.size()), text.size() + 8) + "\"");
+            "\", expected \"" +
+            answer.text.substr(std::min(at, answer.text.size()), text.size() + 8) + "\"");
 }
 
 void ClientRun::take_finish(core::Finish finish) {
@@ -70,11 +72,17 @@ void ClientRun::forward(core::AttemptId attempt) {
   }
 }
 
-void ClientRun::say_role() { ++client_.roles; }
+void ClientRun::say_role() {
+  ++client_.roles;
+}
 
-void ClientRun::say(std::string_view text) { take_text(text); }
+void ClientRun::say(std::string_view text) {
+  take_text(text);
+}
 
-void ClientRun::say_finish(core::Finish finish, std::string_view /*stop_string*/) { take_finish(finish); }
+void ClientRun::say_finish(core::Finish finish, std::string_view /*stop_string*/) {
+  take_finish(finish);
+}
 
 void ClientRun::say_usage() {
   ++client_.usages;
@@ -108,7 +116,8 @@ void ClientRun::check_complete() {
               std::to_string(answer.text.size()) + " bytes; missing \"" +
               answer.text.substr(client_.text.size(), 40) + "\"");
   }
-  const auto finish = answer.finish == Finish::kLength ? core::Finish::kLength : core::Finish::kStop;
+  const auto finish =
+      answer.finish == Finish::kLength ? core::Finish::kLength : core::Finish::kStop;
   if (client_.finish != finish) {
     violation("finish reason " + std::string(core::to_string(client_.finish)) + " instead of " +
               std::string(core::to_string(finish)));
@@ -118,11 +127,13 @@ void ClientRun::check_complete() {
     violation(std::to_string(client_.usages) + " usages");
   }
   if (client_.usages == 0) return;
-  if (client_.prompt_tokens < 0 || client_.completion_tokens <= 0) violation("usage without counts");
+  if (client_.prompt_tokens < 0 || client_.completion_tokens <= 0)
+    violation("usage without counts");
   if (without_ids_) return;  // nobody counted: estimates will do
   const auto prompt = static_cast<std::int64_t>(prompt_for(last_worker_).size());
   const auto tokens = static_cast<std::int64_t>(answer.ids.size());
-  // A resumed engine holds text back for stop strings, so we see one across the break some ids late.
+  // A resumed engine holds text back for stop strings, so we see one across the break some ids
+  // late.
   const bool late = machine_.is_rebuilt() && !draw_.params.stop.empty();
   const auto more = client_.completion_tokens - tokens;
   if (client_.prompt_tokens != prompt || more < 0 || (more > (late ? 8 : 0) && !merged_)) {
@@ -153,11 +164,13 @@ void ClientRun::fail(const core::ClientError& error) {
   end_once();
   client_.error = error.code;
   note("fails: " + error.code + ": " + error.message);
-  if (error.code.empty() || error.message.empty() || error.status < 400) violation("an error without a name");
+  if (error.code.empty() || error.message.empty() || error.status < 400)
+    violation("an error without a name");
   check_error(error.code);
 }
 
-// An engine that nothing ever happened to while this request was open, and that could have taken it.
+// An engine that nothing ever happened to while this request was open, and that could have taken
+// it.
 bool ClientRun::clean_engine_was_there(bool must_be_ready) const {
   const auto& origin = commons_.engines[last_worker_]->traits();
   for (std::size_t i = 0; i < commons_.engines.size(); ++i) {
@@ -175,7 +188,9 @@ bool ClientRun::clean_engine_was_there(bool must_be_ready) const {
     if (cells.resume_prefill.load() != 0 || cells.suspects.load() != 0) continue;
     const bool bound = !client_.text.empty();
     if (bound && traits.options.variant != origin.options.variant) continue;
-    if (bound && options_.strict_identity &&
+    // An answer that was written again from an earlier place can go on at the same build only.
+    const bool rewound = origin.options.dialect == Dialect::kLlama && !draw_.params.stop.empty();
+    if (bound && (options_.strict_identity || rewound) &&
         (traits.build != origin.build || traits.options.dialect != origin.options.dialect)) {
       continue;
     }
@@ -187,19 +202,23 @@ bool ClientRun::clean_engine_was_there(bool must_be_ready) const {
 void ClientRun::check_error(std::string_view code) {
   if (draw_.poison) return;  // its kind of end is checked at the end of the world
   if (draw_.spec.model != "sim") {
-    if (code != "model_not_found" && code != "no_worker") violation("unknown model, but " + std::string(code));
+    if (code != "model_not_found" && code != "no_worker")
+      violation("unknown model, but " + std::string(code));
     return;
   }
   const bool started = !client_.text.empty();
-  const bool cannot = (started && (draw_.opaque || without_ids_ || !options_.tokens)) || unfillable_ ||
-                      (!started && !options_.restart);
+  const bool cannot = (started && (draw_.opaque || without_ids_ || !options_.tokens)) ||
+                      unfillable_ || (!started && !options_.restart) ||
+                      // Only its own engine knows from where on a stop string counts.
+                      (started && draw_.params.min_tokens > 0 && !draw_.params.stop.empty());
   if (cannot) return;
   // Not poison, but it was there whenever an engine died or hung.
-  const bool unlucky = code == "poison_suspected" &&
-                       (connections_lost_ >= options_.poison_deaths || traps_sprung_ >= options_.poison_deaths);
+  const bool unlucky = code == "poison_suspected" && (connections_lost_ >= options_.poison_deaths ||
+                                                      traps_sprung_ >= options_.poison_deaths);
   // What an engine says of its credentials is passed on unless another one is ready just then.
   const bool relayed = code.starts_with("relayed_4");
-  if (!unlucky && clean_engine_was_there(relayed)) violation("error " + std::string(code) + " although an engine was there");
+  if (!unlucky && clean_engine_was_there(relayed))
+    violation("error " + std::string(code) + " although an engine was there");
   if (code == "no_worker" && !started && now() - arrived_ < std::chrono::milliseconds(20)) {
     violation("no_worker without waiting");
   }
@@ -243,8 +262,8 @@ void ClientRun::check_end() {
   }
   if (gone_ || !client_.error.empty() || draw_.greedy || !draw_.spec.stream) return;
   // Sampled: any answer will do, but its text must be what its ids read as.
-  if (machine_.ledger().intact() && machine_.ledger().gaps().empty() && machine_.ledger().size() > 0 &&
-      draw_.spec.stop.empty()) {
+  if (machine_.ledger().intact() && machine_.ledger().gaps().empty() &&
+      machine_.ledger().size() > 0 && draw_.spec.stop.empty()) {
     const auto& vocabulary = commons_.engines[last_worker_]->model().vocabulary();
     const auto text = vocabulary.detokenize(machine_.ledger().ids());
     if (!text.starts_with(client_.text)) violation("text is not what its ids read as");

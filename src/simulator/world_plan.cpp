@@ -38,9 +38,10 @@ std::vector<EngineTraits> draw_engines(Random& random) {
     traits.options.seed = random.next();
     traits.options.itl = span(random, 4, 25);
     traits.options.ttft = span(random, 1, 40);
-    traits.options.prefill_tokens_per_s =
-        static_cast<double>(slow_prefill ? number(random, 100, 900) : number(random, 3'000, 50'000));
-    traits.options.slots = static_cast<std::int32_t>(llama ? number(random, 2, 8) : number(random, 4, 64));
+    traits.options.prefill_tokens_per_s = static_cast<double>(
+        slow_prefill ? number(random, 100, 900) : number(random, 3'000, 50'000));
+    traits.options.slots =
+        static_cast<std::int32_t>(llama ? number(random, 2, 8) : number(random, 4, 64));
     traits.options.eos_before_final = !llama && random.chance(0.3);
     engines.push_back(traits);
   }
@@ -100,7 +101,8 @@ void draw_limits(Random& random, bool mixed, bool vllm_only, RequestDraw& reques
     params.max_tokens = static_cast<std::int32_t>(number(random, 60, 200));
   }
   params.ignore_eos = random.chance(0.1);
-  if (vllm_only && random.chance(0.12)) params.min_tokens = static_cast<std::int32_t>(number(random, 1, 20));
+  if (vllm_only && random.chance(0.12))
+    params.min_tokens = static_cast<std::int32_t>(number(random, 1, 20));
   if (params.max_tokens > 0) {
     params.min_tokens = std::min(params.min_tokens, params.max_tokens);
     request.spec.max_tokens = params.max_tokens;
@@ -120,17 +122,21 @@ RequestDraw draw_request(Random& random, const WorldDraw& world, const EngineMod
   spec.model = random.chance(0.01) ? "nobody" : "sim";
   const bool chat = random.chance(0.5);
   spec.endpoint = chat ? core::Endpoint::kChat : core::Endpoint::kCompletions;
-  const auto tokens = random.chance(0.1) ? world.engines[0].options.model_len / 2 : number(random, 1, 30);
+  const auto tokens =
+      random.chance(0.1) ? world.engines[0].options.model_len / 2 : number(random, 1, 30);
   request.prompt_text = draw_text(random, tokens);
   if (chat) request.prompt_text = "<|im_start|>user\n" + request.prompt_text + "<|im_end|>";
   // Ids of a client mean the same everywhere only where all engines share a vocabulary.
-  const bool one_vocabulary = std::ranges::all_of(world.engines, [](const auto& t) { return t.options.variant == 0; });
-  if (!chat && one_vocabulary && random.chance(0.2)) spec.prompt_ids = model.vocabulary().tokenize(request.prompt_text, true);
+  const bool one_vocabulary =
+      std::ranges::all_of(world.engines, [](const auto& t) { return t.options.variant == 0; });
+  if (!chat && one_vocabulary && random.chance(0.2))
+    spec.prompt_ids = model.vocabulary().tokenize(request.prompt_text, true);
   spec.prompt_tokens_estimate = static_cast<std::int64_t>(request.prompt_text.size() / 4 + 1);
   request.opaque = random.chance(0.06);
   spec.tokens_allowed = {!request.opaque, !request.opaque};
   spec.adds_fields = spec.tokens_allowed;
   spec.default_max = {chat ? 0 : 16, 0};
+  spec.drops_held_text = {false, true};
   spec.stream = !random.chance(0.08);
   spec.include_usage = random.chance(0.5);
   request.greedy = !random.chance(0.12);
@@ -140,14 +146,19 @@ RequestDraw draw_request(Random& random, const WorldDraw& world, const EngineMod
   draw_limits(random, mixed, !any_llama, request);
   if (!any_llama && random.chance(0.08)) {
     const auto openers = model.vocabulary().openers();
-    for (int i = 0; i < 6; ++i) request.params.stop_token_ids.push_back(openers[random.below(openers.size())]);
+    for (int i = 0; i < 6; ++i)
+      request.params.stop_token_ids.push_back(openers[random.below(openers.size())]);
     spec.stop_token_ids = request.params.stop_token_ids;
   }
   if (random.chance(0.3)) draw_stops(random, model, request);
+  // The two kinds of engine differ in what they do with text that is held back at the limit.
+  if (mixed) request.params.stop = request.spec.stop = {};
   request.arrives = span(random, 0, 8'000);
   if (random.chance(0.04)) request.leaves_after = span(random, 0, 3'000);
-  if (random.chance(0.04)) request.leaves_at_token = static_cast<std::uint32_t>(number(random, 1, 40));
-  if (random.chance(0.07)) request.stops_reading_at = static_cast<std::uint32_t>(number(random, 1, 30));
+  if (random.chance(0.04))
+    request.leaves_at_token = static_cast<std::uint32_t>(number(random, 1, 40));
+  if (random.chance(0.07))
+    request.stops_reading_at = static_cast<std::uint32_t>(number(random, 1, 30));
   request.stops_reading_for = span(random, 50, 8'000);
   return request;
 }
@@ -176,7 +187,8 @@ Duration draw_length(Random& random, Fault fault) {
 Trap draw_trap(Random& random) {
   Trap trap;
   trap.phase = static_cast<Trap::Phase>(random.below(6));
-  if (trap.phase == Trap::Phase::kToken) trap.token = static_cast<std::uint32_t>(number(random, 1, 50));
+  if (trap.phase == Trap::Phase::kToken)
+    trap.token = static_cast<std::uint32_t>(number(random, 1, 50));
   trap.fault = random.chance(0.7) ? Fault::kKill : static_cast<Fault>(random.below(kFaultCount));
   trap.delay = std::chrono::microseconds(random.below(3'000));
   trap.how_long = draw_length(random, trap.fault);
@@ -212,7 +224,8 @@ WorldDraw draw_world(std::uint64_t seed) {
   world.migration.strict_identity = random.chance(0.1);
   if (random.chance(0.04)) world.migration.tokens = false;
   if (random.chance(0.02)) world.migration.restart = world.migration.tokens = false;
-  if (random.chance(0.6)) world.is_protected = static_cast<std::size_t>(random.below(world.engines.size()));
+  if (random.chance(0.6))
+    world.is_protected = static_cast<std::size_t>(random.below(world.engines.size()));
   const EngineModel model(world.engines[0].options);
   const auto count = static_cast<std::size_t>(number(random, 20, 60));
   for (std::size_t i = 0; i < count; ++i) {
@@ -222,7 +235,8 @@ WorldDraw draw_world(std::uint64_t seed) {
   if (random.chance(0.1)) world.requests[random.below(count)].poison = true;
   draw_faults(random, world);
   if (random.chance(0.25)) {
-    world.pauses.push_back({span(random, 500, 9'000), static_cast<std::size_t>(random.below(world.frontends)),
+    world.pauses.push_back({span(random, 500, 9'000),
+                            static_cast<std::size_t>(random.below(world.frontends)),
                             span(random, 150, 4'000)});
   }
   return world;

@@ -10,7 +10,8 @@ using std::chrono::milliseconds;
 constexpr Duration kQuestionLimit = milliseconds(1000);
 }  // namespace
 
-ClientRun::ClientRun(Commons& commons, DataCore& core, RequestDraw draw, core::MigrationOptions options)
+ClientRun::ClientRun(Commons& commons, DataCore& core, RequestDraw draw,
+                     core::MigrationOptions options)
     : commons_(commons),
       core_(core),
       draw_(std::move(draw)),
@@ -35,8 +36,10 @@ void ClientRun::start() {
   core_.open.push_back(this);
   if (draw_.leaves_after) commons_.schedule.after(*draw_.leaves_after, [this] { client_leaves(); });
   if (commons_.trace) {
-    std::string line = draw_.spec.endpoint == core::Endpoint::kChat ? "arrives: chat" : "arrives: completions";
-    line += " max " + std::to_string(draw_.params.max_tokens) + " min " + std::to_string(draw_.params.min_tokens);
+    std::string line =
+        draw_.spec.endpoint == core::Endpoint::kChat ? "arrives: chat" : "arrives: completions";
+    line += " max " + std::to_string(draw_.params.max_tokens) + " min " +
+            std::to_string(draw_.params.min_tokens);
     for (const auto& stop : draw_.params.stop) line += " stop \"" + stop + "\"";
     if (!draw_.greedy) line += " sampled";
     if (!draw_.spec.stream) line += " whole";
@@ -131,15 +134,15 @@ void ClientRun::open(const core::OpenAttempt& open) {
   if (open.mode != core::Mode::kTokens) without_ids_ = !open.with_ids;
   stream->link = commons_.schedule.between(microseconds(100), milliseconds(2));
   stream->arrive = [this, id = open.attempt](Arrival arrival) mutable {
-    core_.frontend->run([this, id, kept = std::move(arrival)]() mutable {
-      receive(id, std::move(kept));
-    });
+    core_.frontend->run(
+        [this, id, kept = std::move(arrival)]() mutable { receive(id, std::move(kept)); });
   };
   commons_.schedule.after(stream->link, [engine = commons_.engines[open.worker].get(), stream] {
     engine->accept(stream);
   });
   open_[open.attempt] = {.stream = stream, .worker = open.worker, .mode = open.mode, .held = {}};
-  spring(open.mode == core::Mode::kTokens ? Trap::Phase::kResume : Trap::Phase::kOpen, 0, open.worker);
+  spring(open.mode == core::Mode::kTokens ? Trap::Phase::kResume : Trap::Phase::kOpen, 0,
+         open.worker);
 }
 
 void ClientRun::cancel(core::AttemptId attempt) {
@@ -149,7 +152,8 @@ void ClientRun::cancel(core::AttemptId attempt) {
     return;
   }
   note("cancels " + std::to_string(attempt));
-  const bool lost_to_another = open_.size() > 1;  // of two that ran, one is dropped
+  // Of two that ran, the older one is dropped when its hedge has won.
+  const bool lost_to_another = open_.rbegin()->first > attempt;
   if (lost_to_another) failed_.insert(found->second.worker);
   if (core_.context.view->workers[found->second.worker].state == core::WorkerState::kDead) {
     failed_.insert(found->second.worker);
@@ -157,9 +161,8 @@ void ClientRun::cancel(core::AttemptId attempt) {
   }
   const auto stream = found->second.stream;
   stream->closed = true;
-  commons_.schedule.after(stream->link, [engine = commons_.engines[found->second.worker].get(), stream] {
-    engine->hang_up(stream);
-  });
+  commons_.schedule.after(stream->link, [engine = commons_.engines[found->second.worker].get(),
+                                         stream] { engine->hang_up(stream); });
   open_.erase(found);
 }
 
@@ -169,7 +172,8 @@ void ClientRun::ask(core::Question question, std::size_t worker, std::uint32_t p
     check_choice(worker, core::Mode::kTokens);
   }
   asked_plan_ = plan;
-  note("asks " + std::to_string(worker) + " question " + std::to_string(static_cast<int>(question)));
+  note("asks " + std::to_string(worker) + " question " +
+       std::to_string(static_cast<int>(question)));
   auto& schedule = commons_.schedule;
   auto& engine = *commons_.engines[worker];
   std::vector<TokenId> ids(machine_.text_ids().begin(), machine_.text_ids().end());
@@ -194,9 +198,10 @@ void ClientRun::ask(core::Question question, std::size_t worker, std::uint32_t p
     if (question == core::Question::kFillGaps) {
       for (const auto& gap : gaps) {
         const auto found = vocabulary.tokenize(gap.text, false);
-        refused = refused || found.size() != gap.count ||
-                  found.back() != ids[gap.first + gap.count - 1];
-        if (!refused) std::ranges::copy(found, ids.begin() + static_cast<std::ptrdiff_t>(gap.first));
+        refused =
+            refused || found.size() != gap.count || found.back() != ids[gap.first + gap.count - 1];
+        if (!refused)
+          std::ranges::copy(found, ids.begin() + static_cast<std::ptrdiff_t>(gap.first));
       }
       unfillable_ = unfillable_ || refused;
     }
@@ -245,6 +250,7 @@ void ClientRun::process(core::AttemptId attempt, Arrival arrival) {
   if (found == open_.end() || is_done()) return;
   const auto worker = found->second.worker;
   last_worker_ = worker;
+  if (found->second.mode != core::Mode::kTokens) origin_worker_ = worker;
   switch (arrival.kind) {
     case Arrival::Kind::kHead:
       machine_.on_head(now(), attempt);
@@ -252,7 +258,8 @@ void ClientRun::process(core::AttemptId attempt, Arrival arrival) {
       break;
     case Arrival::Kind::kStatus:
       found->second.status = arrival.status;
-      if (arrival.status == 401 || arrival.status == 403 || arrival.status == 404) failed_.insert(worker);
+      if (arrival.status == 401 || arrival.status == 403 || arrival.status == 404)
+        failed_.insert(worker);
       same_worker_again_ = arrival.status == 400;  // without our fields
       machine_.on_status(now(), attempt, arrival.status, arrival.retry_after);
       same_worker_again_ = false;
@@ -271,8 +278,10 @@ void ClientRun::process(core::AttemptId attempt, Arrival arrival) {
         machine_.on_event(now(), attempt, arrival.event.view());
       }
       current_ = nullptr;
-      if (arrival.event.kind == core::EventKind::kTokens) spring(Trap::Phase::kToken, ++token_events_, worker);
-      if (arrival.event.finish == core::Finish::kStop || arrival.event.finish == core::Finish::kLength) {
+      if (arrival.event.kind == core::EventKind::kTokens)
+        spring(Trap::Phase::kToken, ++token_events_, worker);
+      if (arrival.event.finish == core::Finish::kStop ||
+          arrival.event.finish == core::Finish::kLength) {
         core_.frontend->attempt_succeeded(worker);
       }
       if (arrival.event.finish != core::Finish::kNone) spring(Trap::Phase::kFinish, 0, worker);
@@ -294,9 +303,8 @@ void ClientRun::report(std::size_t worker, core::Reason reason) {
       reason != core::Reason::kOverloaded && reason != core::Reason::kRefused) {
     ++connections_lost_;
   }
-  commons_.schedule.after(microseconds(50), [this, worker, reason] {
-    core_.frontend->attempt_failed(worker, reason);
-  });
+  commons_.schedule.after(
+      microseconds(50), [this, worker, reason] { core_.frontend->attempt_failed(worker, reason); });
 }
 
 void ClientRun::client_stops_reading(core::AttemptId attempt) {
@@ -306,9 +314,8 @@ void ClientRun::client_stops_reading(core::AttemptId attempt) {
   was_paused_ = true;
   note("client stops reading");
   machine_.on_paused(now(), attempt, true);
-  commons_.schedule.after(draw_.stops_reading_for, [this] {
-    core_.frontend->run([this] { client_reads_again(); });
-  });
+  commons_.schedule.after(draw_.stops_reading_for,
+                          [this] { core_.frontend->run([this] { client_reads_again(); }); });
 }
 
 void ClientRun::client_reads_again() {
@@ -322,12 +329,14 @@ void ClientRun::client_reads_again() {
     const auto found = open_.find(id);
     if (found == open_.end()) continue;
     auto held = std::exchange(found->second.held, {});
-    const bool may_merge = commons_.engines[found->second.worker]->traits().options.dialect == Dialect::kVllm;
+    const bool may_merge =
+        commons_.engines[found->second.worker]->traits().options.dialect == Dialect::kVllm;
     for (std::size_t i = 0; i < held.size(); ++i) {
       // vLLM joins what a slow reader left lying.
       auto& event = held[i].event;
       const auto joins = [](const Arrival& a) {
-        return a.kind == Arrival::Kind::kEvent && a.event.kind == core::EventKind::kTokens && a.event.plain;
+        return a.kind == Arrival::Kind::kEvent && a.event.kind == core::EventKind::kTokens &&
+               a.event.plain;
       };
       if (may_merge && i + 1 < held.size() && joins(held[i]) && joins(held[i + 1]) &&
           event.finish == core::Finish::kNone && event.prompt_ids.empty()) {

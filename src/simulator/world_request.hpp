@@ -1,5 +1,5 @@
-// One request of the simulated world: the driver of its machine (what the frontend's coroutine is in
-// production), its client, and the oracle that compares every byte that the client gets.
+// One request of the simulated world: the driver of its machine (what the frontend's coroutine is
+// in production), its client, and the oracle that compares every byte that the client gets.
 #pragma once
 
 #include <map>
@@ -22,7 +22,7 @@ inline constexpr std::int32_t kVllmCompletionsLimit = 16;
 struct Trap {
   enum class Phase : std::uint8_t { kOpen, kHead, kToken, kFinish, kAsk, kResume };
   Phase phase = Phase::kToken;
-  std::uint32_t token = 0;       // kToken: which one
+  std::uint32_t token = 0;  // kToken: which one
   Fault fault = Fault::kKill;
   Duration delay{};
   Duration how_long{};
@@ -33,8 +33,8 @@ struct Trap {
 struct RequestDraw {
   std::size_t number = 0;
   core::RequestSpec spec;
-  std::string prompt_text;       // where the client did not send ids
-  SequenceParams params;         // without the prompt
+  std::string prompt_text;  // where the client did not send ids
+  SequenceParams params;    // without the prompt
   bool greedy = true;
   bool opaque = false;
   bool poison = false;
@@ -53,7 +53,7 @@ struct Transcript {
   core::Finish finish = core::Finish::kNone;
   std::int64_t prompt_tokens = -1, completion_tokens = -1;
   std::uint32_t text_events = 0;
-  std::string error;             // its code; empty: none
+  std::string error;  // its code; empty: none
 };
 
 class ClientRun final : public core::RequestActions {
@@ -131,10 +131,11 @@ class ClientRun final : public core::RequestActions {
   core::RequestMachine machine_;
   Transcript client_;
   std::map<core::AttemptId, Open> open_;
-  std::set<std::size_t> failed_;           // workers that failed this request
+  std::set<std::size_t> failed_;  // workers that failed this request
   const OwnedEvent* current_ = nullptr;
   core::AttemptId current_attempt_ = 0;
-  std::size_t last_worker_ = 0;            // of the last event
+  std::size_t last_worker_ = 0;    // of the last event
+  std::size_t origin_worker_ = 0;  // of the last event on the client's own endpoint
   std::map<std::uint64_t, EngineModel::Answer> expected_;
   std::uint32_t token_events_ = 0;
   int connections_lost_ = 0;

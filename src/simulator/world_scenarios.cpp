@@ -44,10 +44,12 @@ RequestDraw plain_stream(Random& random, std::size_t number) {
     request.prompt_text += words.detokenize(std::span(&id, 1));
   }
   if (chat) request.prompt_text = "<|im_start|>user\n" + request.prompt_text + "<|im_end|>";
-  request.spec.prompt_tokens_estimate = static_cast<std::int64_t>(request.prompt_text.size() / 4 + 1);
+  request.spec.prompt_tokens_estimate =
+      static_cast<std::int64_t>(request.prompt_text.size() / 4 + 1);
   request.spec.tokens_allowed = {true, true};
   request.spec.adds_fields = {true, true};
   request.spec.default_max = {chat ? 0 : 16, 0};
+  request.spec.drops_held_text = {false, true};
   request.spec.include_usage = true;
   request.spec.greedy = true;
   request.params.temperature = 0;
@@ -70,7 +72,8 @@ void lengthen_prompts(Random& random, WorldDraw& draw) {
 }
 
 void all_dead(Random& random, WorldDraw& draw, Duration at) {
-  draw.faults = {{at, 0, Fault::kKill, kForEver}, {at + span(random, 0, 20), 1, Fault::kKill, seconds(3)}};
+  draw.faults = {{at, 0, Fault::kKill, kForEver},
+                 {at + span(random, 0, 20), 1, Fault::kKill, seconds(3)}};
   for (std::size_t i = 0; i < 10; ++i) {  // these find nobody there
     draw.requests.push_back(plain_stream(random, draw.requests.size()));
     draw.requests.back().arrives = at + span(random, 50, 1'500);
@@ -81,17 +84,18 @@ using Shape = void (*)(Random&, WorldDraw&, Duration);
 
 const std::map<std::string_view, Shape>& shapes() {
   static const std::map<std::string_view, Shape> table = {
-      {"worker_kill",
-       [](Random&, WorldDraw& draw, Duration at) { draw.faults = {{at, 0, Fault::kKill, kForEver}}; }},
+      {"worker_kill", [](Random&, WorldDraw& draw,
+                         Duration at) { draw.faults = {{at, 0, Fault::kKill, kForEver}}; }},
       {"worker_hang",
        [](Random& random, WorldDraw& draw, Duration at) {
          draw.faults = {{at, 0, Fault::kFreeze, span(random, 4'000, 9'000)}};
        }},
-      {"engine_wedged",
-       [](Random&, WorldDraw& draw, Duration at) { draw.faults = {{at, 0, Fault::kWedge, seconds(60)}}; }},
+      {"engine_wedged", [](Random&, WorldDraw& draw,
+                           Duration at) { draw.faults = {{at, 0, Fault::kWedge, seconds(60)}}; }},
       {"prefill_pauses",
        [](Random&, WorldDraw& draw, Duration at) {
-         for (int i = 0; i < 3; ++i) draw.faults.push_back({at + i * milliseconds(3'600), 0, Fault::kPause, seconds(3)});
+         for (int i = 0; i < 3; ++i)
+           draw.faults.push_back({at + i * milliseconds(3'600), 0, Fault::kPause, seconds(3)});
        }},
       {"slow_reader",
        [](Random& random, WorldDraw& draw, Duration) {

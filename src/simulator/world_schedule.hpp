@@ -1,5 +1,6 @@
 // The simulated world's clock: a queue of what happens when. It jumps to the next entry, and orders
-// entries of one instant by a seeded draw, so that a seed tries orders that a machine would rarely see.
+// entries of one instant by a seeded draw, so that a seed tries orders that a machine would rarely
+// see.
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,6 @@
 #include "simulator/world.hpp"
 
 #include <gtest/gtest.h>
-
 #include <string>
 
 namespace hf::simulator {
@@ -72,7 +71,16 @@ TEST(World, FoundSeeds) {
            1346U,  // lost usage of a stream without ids read as -1
            1986U,  // a second failure after a rewind sent a character twice
            3769U,  // text held back before a lost id was taken for the lost id's
-           4420U,  // nothing was sent, yet it waited for the same token ids instead of starting anew
+           4420U,  // nothing was sent, yet it waited for the same token ids instead of starting
+                   // anew
+           28017U,   // prompt ids of one vocabulary were carried to another after a restart
+           100088U,  // an id that was never told, with its text held back, ended "tokens"
+           103773U,  // a hedge that inherited the stream never said its role
+           116219U,  // words held back for a stop string were cut in another way with the same
+                     // count
+           123349U,  // a stop string across the break, short of min_tokens
+           146173U,  // a retry without budget was an error at once instead of a wait
+           241195U,  // the engine's own stop string hid an earlier one across the break
        }) {
     const auto result = run_world(seed, {});
     EXPECT_TRUE(result.violations.empty()) << what_went_wrong(result);

@@ -1,0 +1,59 @@
+#include "frontend/error_response.hpp"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+namespace hf::frontend {
+namespace {
+
+core::ClientError overloaded() {
+  core::ClientError error;
+  error.status = 503;
+  error.type = "server_error";
+  error.code = "no_worker";
+  error.message = "No worker for model `a\"b` is available.";
+  error.retry_after = std::chrono::milliseconds(1500);
+  return error;
+}
+
+TEST(ErrorResponse, BodyIsTheOpenAiForm) {
+  const auto body = boost::json::parse(error_body(overloaded())).as_object();
+  const auto& error = body.at("error").as_object();
+  EXPECT_EQ(error.at("message").as_string(), "No worker for model `a\"b` is available.");
+  EXPECT_EQ(error.at("type").as_string(), "server_error");
+  EXPECT_EQ(error.at("code").as_string(), "no_worker");
+  EXPECT_TRUE(error.at("param").is_null());
+}
+
+TEST(ErrorResponse, RetryAfterIsRoundedUpAndToldInMilliseconds) {
+  const auto response = error_response(overloaded(), "id-1");
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.headers.find("retry-after"), "2");
+  EXPECT_EQ(response.headers.find("retry-after-ms"), "1500");
+  EXPECT_EQ(response.headers.find("x-request-id"), "id-1");
+  EXPECT_FALSE(response.headers.find("x-should-retry"));
+}
+
+TEST(ErrorResponse, RetryAfterStaysWithinThirtySeconds) {
+  auto error = overloaded();
+  error.retry_after = std::chrono::minutes(10);
+  EXPECT_EQ(error_response(error, "").headers.find("retry-after"), "30");
+}
+
+TEST(ErrorResponse, WhatARetryCannotHelpSaysSo) {
+  const auto response = error_response(bad_request({Code::kBadInput, Retry::kNever, "broken"}), "");
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(response.headers.find("x-should-retry"), "false");
+  EXPECT_EQ(error_response(bad_request({Code::kTooLarge, Retry::kNever, "big"}), "").status, 413);
+}
+
+TEST(ErrorResponse, EventIsOneSseEventWithoutDone) {
+  const auto event = error_event(overloaded());
+  EXPECT_TRUE(event.starts_with("data: {\"error\":"));
+  EXPECT_TRUE(event.ends_with("}}\n\n"));
+  EXPECT_EQ(event.find("[DONE]"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hf::frontend
