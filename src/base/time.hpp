@@ -25,7 +25,11 @@ using Instant = SteadyBase::time_point;
 /// "Never": later than every Instant that occurs.
 inline constexpr Instant kNever = Instant::max();
 
-inline double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
-inline double millis(Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+inline double seconds(Duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+inline double millis(Duration d) {
+  return std::chrono::duration<double, std::milli>(d).count();
+}
 
 }  // namespace hf

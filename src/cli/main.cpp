@@ -9,8 +9,8 @@
 
 int main(int argc, char** argv) {
   CLI::App app{"Holdfast makes a fleet of LLM engines look like one engine that never dies."};
-  app.set_version_flag("--version",
-                       std::string("holdfast ") + hf::cli::version() + " (" + hf::cli::commit() + ")");
+  app.set_version_flag(
+      "--version", std::string("holdfast ") + hf::cli::version() + " (" + hf::cli::commit() + ")");
   app.require_subcommand(1);
   app.footer("Each subcommand has its own --help, with examples.");
   int exit_code = 0;

@@ -56,8 +56,9 @@ Result<void> read_modes(const std::string& text, core::MigrationOptions& migrati
     } else if (word == "tokens") {
       migration.tokens = true;
     } else if (!word.empty()) {
-      return fail(Code::kBadInput, "--continuation-modes: unknown mode '" + word +
-                                       "'; give restart, tokens, both (restart,tokens) or an empty list");
+      return fail(Code::kBadInput,
+                  "--continuation-modes: unknown mode '" + word +
+                      "'; give restart, tokens, both (restart,tokens) or an empty list");
     }
     at = comma + 1;
   }
@@ -70,19 +71,23 @@ Result<frontend::ServeOptions> to_options(const Flags& flags) {
     auto url = http::parse_url(text);
     if (!url) return fail(url.error().code, "--engine " + text + ": " + url.error().detail);
     if (!url->path.empty()) {
-      return fail(Code::kUnsupported, "--engine " + text + ": a path prefix is not supported; give http://host:port");
+      return fail(Code::kUnsupported,
+                  "--engine " + text + ": a path prefix is not supported; give http://host:port");
     }
     for (const auto& known : options.engines) {
-      if (known == url->endpoint) return fail(Code::kBadInput, "--engine " + text + " is given twice");
+      if (known == url->endpoint)
+        return fail(Code::kBadInput, "--engine " + text + " is given twice");
     }
     options.engines.push_back(url->endpoint);
   }
   if (auto policy = routing::make_policy(flags.routing, {}); !policy) {
     return fail(policy.error().code, "--routing: " + policy.error().detail);
   }
-  if (auto done = read_modes(flags.modes, options.migration); !done) return std::unexpected(done.error());
+  if (auto done = read_modes(flags.modes, options.migration); !done)
+    return std::unexpected(done.error());
   if (flags.identity != "strict" && flags.identity != "prefer") {
-    return fail(Code::kBadInput, "--continuation-identity: '" + flags.identity + "'; choose prefer or strict");
+    return fail(Code::kBadInput,
+                "--continuation-identity: '" + flags.identity + "'; choose prefer or strict");
   }
   if (auto admin = http::parse_endpoint(flags.admin); !admin) {
     return fail(admin.error().code, "--admin: " + admin.error().detail);
@@ -119,56 +124,82 @@ int run(const Flags& flags) {
   return 0;
 }
 
+void add_continuation_flags(CLI::App& serve, Flags& flags) {
+  serve
+      .add_option("--continuation-modes", flags.modes,
+                  "how broken requests may go on: restart, tokens; empty turns migration off")
+      ->envname("HOLDFAST_CONTINUATION_MODES")
+      ->capture_default_str();
+  serve
+      .add_option("--continuation-identity", flags.identity,
+                  "prefer: another build of an engine may go on (told as approximate); strict: "
+                  "only the same")
+      ->envname("HOLDFAST_CONTINUATION_IDENTITY")
+      ->capture_default_str();
+  serve
+      .add_option("--admission-hold", flags.admission_hold,
+                  "seconds that a new request waits for a worker")
+      ->envname("HOLDFAST_ADMISSION_HOLD")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  serve
+      .add_option("--resume-hold", flags.resume_hold,
+                  "seconds that a started stream waits for a worker")
+      ->envname("HOLDFAST_RESUME_HOLD")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  serve
+      .add_option("--resume-prefill-tokens-max", flags.prefill_max,
+                  "prefill of continuations outstanding on one worker, tokens")
+      ->envname("HOLDFAST_RESUME_PREFILL_TOKENS_MAX")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void add_serve_command(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<Flags>();
   auto* serve = app.add_subcommand("serve", "OpenAI-compatible frontend that survives its engines");
   serve->footer(kExamples);
-  serve->add_option("--engine", flags->engines, "an engine's URL, http://host:port; give it for each engine")
+  serve
+      ->add_option("--engine", flags->engines,
+                   "an engine's URL, http://host:port; give it for each engine")
       ->required()
       ->envname("HOLDFAST_ENGINE")
       ->delimiter(',');
   serve->add_option("--listen", flags->listen, "where clients connect; port 0 takes a free one")
       ->envname("HOLDFAST_LISTEN")
       ->capture_default_str();
-  serve->add_option("--system-port", flags->system_port, "/live, /ready, /health, /metrics on 127.0.0.1; 0 takes a free one")
+  serve
+      ->add_option("--system-port", flags->system_port,
+                   "/live, /ready, /health, /metrics on 127.0.0.1; 0 takes a free one")
       ->envname("HOLDFAST_SYSTEM_PORT")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
-  serve->add_option("--admin", flags->admin, "address of the admin API (accepted; nothing is served there yet)")
+  serve
+      ->add_option("--admin", flags->admin,
+                   "address of the admin API (accepted; nothing is served there yet)")
       ->envname("HOLDFAST_ADMIN")
       ->capture_default_str();
   serve->add_option("--routing", flags->routing, "least-loaded or round-robin")
       ->envname("HOLDFAST_ROUTING")
       ->capture_default_str();
-  serve->add_option("--session-key", flags->session_key, "header of a session (accepted; no effect yet)")
+  serve
+      ->add_option("--session-key", flags->session_key,
+                   "header of a session (accepted; no effect yet)")
       ->envname("HOLDFAST_SESSION_KEY");
   serve->add_option("--data-cores", flags->data_cores, "threads that serve clients")
       ->envname("HOLDFAST_DATA_CORES")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  serve->add_option("--access-log", flags->access_log, "a JSON line a request goes to this file; - is standard output")
+  serve
+      ->add_option("--access-log", flags->access_log,
+                   "a JSON line a request goes to this file; - is standard output")
       ->envname("HOLDFAST_ACCESS_LOG");
-  serve->add_option("--port-file", flags->port_file, "write {\"listen\":PORT,\"system\":PORT} there when listening");
-  serve->add_option("--continuation-modes", flags->modes, "how broken requests may go on: restart, tokens; empty turns migration off")
-      ->envname("HOLDFAST_CONTINUATION_MODES")
-      ->capture_default_str();
-  serve->add_option("--continuation-identity", flags->identity, "prefer: another build of an engine may go on (told as approximate); strict: only the same")
-      ->envname("HOLDFAST_CONTINUATION_IDENTITY")
-      ->capture_default_str();
-  serve->add_option("--admission-hold", flags->admission_hold, "seconds that a new request waits for a worker")
-      ->envname("HOLDFAST_ADMISSION_HOLD")
-      ->check(CLI::Range(0.0, 3600.0))
-      ->capture_default_str();
-  serve->add_option("--resume-hold", flags->resume_hold, "seconds that a started stream waits for a worker")
-      ->envname("HOLDFAST_RESUME_HOLD")
-      ->check(CLI::Range(0.0, 3600.0))
-      ->capture_default_str();
-  serve->add_option("--resume-prefill-tokens-max", flags->prefill_max, "prefill of continuations outstanding on one worker, tokens")
-      ->envname("HOLDFAST_RESUME_PREFILL_TOKENS_MAX")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
-      ->capture_default_str();
+  serve->add_option("--port-file", flags->port_file,
+                    "write {\"listen\":PORT,\"system\":PORT} there when listening");
+  add_continuation_flags(*serve, *flags);
   serve->callback([flags, &exit_code] { exit_code = run(*flags); });
 }
 

@@ -33,7 +33,8 @@ class RetryBudget {
   double cap() const { return std::max(10.0, per_second_ * 10); }
   void refill(Instant now) {
     if (now > last_) {
-      if (last_ != Instant{}) tokens_ = std::min(tokens_ + seconds(now - last_) * per_second_, cap());
+      if (last_ != Instant{})
+        tokens_ = std::min(tokens_ + seconds(now - last_) * per_second_, cap());
       last_ = now;
     }
   }
@@ -65,7 +66,8 @@ class HedgeBudget {
 /// 50 ms doubling to 2 s, full jitter (Brooker, "Exponential Backoff And Jitter", 2015).
 inline Duration backoff(int failures, Random& random) {
   const auto steps = std::clamp(failures, 1, 7) - 1;
-  const auto cap = std::min(std::chrono::milliseconds(50) * (1 << steps), std::chrono::milliseconds(2000));
+  const auto cap =
+      std::min(std::chrono::milliseconds(50) * (1 << steps), std::chrono::milliseconds(2000));
   return Duration(static_cast<std::int64_t>(
       random.unit() * static_cast<double>(std::chrono::duration_cast<Duration>(cap).count())));
 }

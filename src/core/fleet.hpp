@@ -1,4 +1,5 @@
-// What is known of the workers: the one truth for liveness that routing, migration and /health read.
+// What is known of the workers: the one truth for liveness that routing, migration and /health
+// read.
 //
 // The control core makes a new FleetView at every change and hands it to each data core; a view is
 // never changed after that. The few figures that must be exact at once and across cores (running
@@ -19,12 +20,12 @@ namespace hf::core {
 
 /// Live figures of one worker. Relaxed atomics: each is a hint on its own, none guards another.
 struct WorkerCells {
-  std::atomic<std::int32_t> running{0};         // open attempts
-  std::atomic<std::int32_t> reading{0};         // of these, not held back by a slow client
-  std::atomic<std::int64_t> prefill_owed{0};    // prompt tokens placed there, first token not seen
-  std::atomic<std::int64_t> resume_prefill{0};  // of these, placed by continuations (paced)
-  std::atomic<std::int32_t> suspects{0};        // 1 while a poison suspect is being tried there
-  std::atomic<std::int64_t> progress_ns{0};     // Instant of the last byte of any stream
+  std::atomic<std::int32_t> running{0};          // open attempts
+  std::atomic<std::int32_t> reading{0};          // of these, not held back by a slow client
+  std::atomic<std::int64_t> prefill_owed{0};     // prompt tokens placed there, first token not seen
+  std::atomic<std::int64_t> resume_prefill{0};   // of these, placed by continuations (paced)
+  std::atomic<std::int32_t> suspects{0};         // 1 while a poison suspect is being tried there
+  std::atomic<std::int64_t> progress_ns{0};      // Instant of the last byte of any stream
   std::atomic<std::int64_t> prefill_rate{2000};  // tokens a second, smoothed
   LatencyWindow itl;
 
@@ -39,9 +40,9 @@ struct WorkerCells {
 enum class WorkerState : std::uint8_t {
   kStarting,  // never identified yet: not used
   kReady,
-  kSuspect,   // answers probes, yet no stream moves: no new work
-  kEjected,   // the breaker is open: no new work until a probe succeeds after its time
-  kDead,      // refuses or is silent: its streams move
+  kSuspect,  // answers probes, yet no stream moves: no new work
+  kEjected,  // the breaker is open: no new work until a probe succeeds after its time
+  kDead,     // refuses or is silent: its streams move
 };
 std::string_view to_string(WorkerState state);
 
@@ -60,8 +61,8 @@ struct WorkerStatus {
   std::uint64_t tokens_identity = 0;  // same ids for the probe text; 0 unknown
   std::uint64_t exact_identity = 0;   // same build, model and greedy probe; 0 unknown
   std::vector<TokenId> eos_ids;
-  std::uint32_t deaths = 0;           // how often it was declared dead
-  Instant alive_at{};                 // the last probe that it answered
+  std::uint32_t deaths = 0;  // how often it was declared dead
+  Instant alive_at{};        // the last probe that it answered
   std::shared_ptr<WorkerCells> cells;
 
   const ModelEntry* model(std::string_view model_name) const;

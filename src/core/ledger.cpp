@@ -27,7 +27,8 @@ void Ledger::add(const UpstreamEvent& event, std::size_t base) {
   untold_tail_ = untold && event.text.empty();
   if (untold) {
     // Only the shape that llama.cpp makes can be filled: one id an event, and sooner or later the
-    // text of all of them. What is missing at the very end does not matter: nothing goes on after it.
+    // text of all of them. What is missing at the very end does not matter: nothing goes on after
+    // it.
     if (event.ids.size() == 1) {
       ids_.resize(before + missing, kUnknownToken);
       if (!untold_tail_) {

@@ -22,11 +22,17 @@ std::string_view to_string(RequestMachine::State state) {
 
 RequestMachine::RequestMachine(RequestSpec spec, MigrationOptions options, CoreContext& core,
                                RequestActions& actions)
-    : spec_(std::move(spec)), options_(options), core_(core), actions_(actions), matcher_(spec_.stop) {
+    : spec_(std::move(spec)),
+      options_(options),
+      core_(core),
+      actions_(actions),
+      matcher_(spec_.stop) {
   own_prompt_ids_ = !spec_.prompt_ids.empty();
 }
 
-RequestMachine::~RequestMachine() { release_all(); }
+RequestMachine::~RequestMachine() {
+  release_all();
+}
 
 // Gives back what it holds in the workers' cells, without telling anybody.
 void RequestMachine::release_all() {
@@ -45,7 +51,8 @@ void RequestMachine::start(Instant now) {
     fail({.status = 404,
           .type = "invalid_request_error",
           .code = "model_not_found",
-          .message = "The model `" + spec_.model + "` does not exist; GET /v1/models lists those that do.",
+          .message =
+              "The model `" + spec_.model + "` does not exist; GET /v1/models lists those that do.",
           .should_retry = false});
     return;
   }
@@ -156,7 +163,8 @@ void RequestMachine::after_finish(Instant now, const UpstreamEvent& event) {
       complete(now);
       return;
     case EventKind::kUsage:
-      if (owner_->count >= 0) final_count_ = static_cast<std::int64_t>(owner_->base) + owner_->count;
+      if (owner_->count >= 0)
+        final_count_ = static_cast<std::int64_t>(owner_->base) + owner_->count;
       if (rebuilt_) return;  // complete() says it, over both parts
       usage_sent_ = true;
       actions_.forward(owner_->id);
@@ -188,7 +196,8 @@ void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
   if (attempt.with_ids) ledger_.add(event, attempt.base);
   // An engine that was not asked to count: one token an event is the best that is known.
   const auto own = static_cast<std::int64_t>(attempt.tokens);
-  final_count_ = static_cast<std::int64_t>(attempt.base) + (attempt.count >= 0 ? attempt.count : own);
+  final_count_ =
+      static_cast<std::int64_t>(attempt.base) + (attempt.count >= 0 ? attempt.count : own);
   if (attempt.mode == Mode::kTokens) {
     rebuild_event(now, event);
   } else {
@@ -202,17 +211,19 @@ void RequestMachine::first_token(Instant now) {
   auto& cells = *worker(attempt.worker).cells;
   const auto took = now - attempt.started;
   if (attempt.prefill >= 64 && took.count() > 0) {
-    const auto rate = static_cast<std::int64_t>(static_cast<double>(attempt.prefill) / seconds(took));
+    const auto rate =
+        static_cast<std::int64_t>(static_cast<double>(attempt.prefill) / seconds(took));
     const auto old = cells.prefill_rate.load(std::memory_order_relaxed);
-    cells.prefill_rate.store(std::max<std::int64_t>(1, old + (rate - old) / 4), std::memory_order_relaxed);
+    cells.prefill_rate.store(std::max<std::int64_t>(1, old + (rate - old) / 4),
+                             std::memory_order_relaxed);
   }
   release_prefill(attempt);
   if (attempt.mode == Mode::kTokens) activate();
   if (record_.first_token_at == Instant{}) record_.first_token_at = now;
   if (migrating_) {
     migrating_ = false;
-    record_.migrations.push_back({attempt.mode == Mode::kTokens ? Mode::kTokens : Mode::kRestart, reason_,
-                                  true, attempt.exact, now - broke_at_});
+    record_.migrations.push_back({attempt.mode == Mode::kTokens ? Mode::kTokens : Mode::kRestart,
+                                  reason_, true, attempt.exact, now - broke_at_});
     reason_ = Reason::kNone;
     if (!attempt.exact && attempt.mode == Mode::kTokens) actions_.comment("holdfast: approximate");
   }
@@ -241,7 +252,8 @@ void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
     }
     ledger_.set_text_in_sync(false);
   }
-  // Short of min_tokens only the engine knows which text is old enough to stop at: it holds text back.
+  // Short of min_tokens only the engine knows which text is old enough to stop at: it holds text
+  // back.
   auto out = matcher_.push(text, std::cmp_greater_equal(owner_->base, spec_.min_tokens));
   say(out.text);
   if (out.stopped) {
@@ -250,8 +262,8 @@ void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
   }
   if (!spec_.stop.empty()) ledger_.set_text_in_sync(false);
   if (event.finish == Finish::kNone) return;
-  const bool by_string = event.finish == Finish::kStop &&
-                         (event.ids.empty() || !is_end_id(event.ids.back()));
+  const bool by_string =
+      event.finish == Finish::kStop && (event.ids.empty() || !is_end_id(event.ids.back()));
   if (by_string && matcher_.holds()) {
     out = matcher_.push_stop();
     if (out.stopped) {
@@ -425,7 +437,8 @@ Instant RequestMachine::deadline() const {
       }
       return at;
     }
-    case State::kPreparing: return sent_anything_ ? next_comment_ : kNever;  // questions have limits
+    case State::kPreparing:
+      return sent_anything_ ? next_comment_ : kNever;  // questions have limits
     case State::kFinishing: return finished_at_ + options_.tail_limit;
     case State::kRunning: break;
   }
@@ -477,7 +490,8 @@ std::span<const TokenId> RequestMachine::carried_ids() const {
   const auto& plan = plan_ ? plan_ : carry_;
   if (!plan) return {};
   const auto count = std::min(plan->carried, ledger_.size());
-  if (is_planted(Planted::kIdDropped) && count > 0) return std::span(ledger_.ids()).first(count - 1);
+  if (is_planted(Planted::kIdDropped) && count > 0)
+    return std::span(ledger_.ids()).first(count - 1);
   return std::span(ledger_.ids()).first(count);
 }
 

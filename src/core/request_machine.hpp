@@ -1,9 +1,9 @@
-// One request from admission to its last byte: which worker, which attempt owns the client's stream,
-// and how it goes on when that attempt breaks. The heart of Holdfast.
+// One request from admission to its last byte: which worker, which attempt owns the client's
+// stream, and how it goes on when that attempt breaks. The heart of Holdfast.
 //
-// It does no I/O, reads no clock and starts no thread: each input carries the time, each decision is
-// a call on RequestActions. A driver (production: frontend, tests: simulator) carries them out and
-// reports back, never from inside such a call. Runs on one core; not thread-safe.
+// It does no I/O, reads no clock and starts no thread: each input carries the time, each decision
+// is a call on RequestActions. A driver (production: frontend, tests: simulator) carries them out
+// and reports back, never from inside such a call. Runs on one core; not thread-safe.
 //
 //   waiting ──placed──▶ preparing (questions to the replacement) ──▶ running ──finish──▶ finishing
 //      ▲                     │ question failed                          │ attempt failed
@@ -11,7 +11,8 @@
 //
 // The rules it keeps (docs/migration.md):
 //  - At any time at most one attempt owns the client's stream; every other one only hedges.
-//  - A stream goes on by ids only while its ledger is proved complete; else it restarts (nothing was
+//  - A stream goes on by ids only while its ledger is proved complete; else it restarts (nothing
+//  was
 //    sent) or ends in one clear error. What was sent is never sent again.
 //  - Every wait has a deadline: deadline() is when tick() must be called next.
 #pragma once
@@ -36,19 +37,19 @@ namespace hf::core {
 using AttemptId = std::uint32_t;
 
 struct MigrationOptions {
-  bool restart = true;             // continuation.modes
+  bool restart = true;  // continuation.modes
   bool tokens = true;
-  bool strict_identity = false;    // continuation.identity: strict
-  Duration admission_hold = std::chrono::seconds(5);   // a new request without a worker
-  Duration resume_hold = std::chrono::seconds(60);     // a started stream without a worker
-  Duration hedge_after = std::chrono::seconds(5);      // silence between tokens
-  Duration hedge_spread = std::chrono::seconds(1);     // streams of a suspect worker
+  bool strict_identity = false;                       // continuation.identity: strict
+  Duration admission_hold = std::chrono::seconds(5);  // a new request without a worker
+  Duration resume_hold = std::chrono::seconds(60);    // a started stream without a worker
+  Duration hedge_after = std::chrono::seconds(5);     // silence between tokens
+  Duration hedge_spread = std::chrono::seconds(1);    // streams of a suspect worker
   Duration first_token_hedge = std::chrono::seconds(10);
   Duration token_limit = std::chrono::seconds(30);         // between tokens, hard
   Duration first_token_limit = std::chrono::seconds(600);  // hard
-  Duration tail_limit = std::chrono::seconds(2);       // from the finish reason to the end
+  Duration tail_limit = std::chrono::seconds(2);           // from the finish reason to the end
   Duration comment_every = std::chrono::seconds(5);
-  Duration verdict_limit = std::chrono::seconds(1);    // is the worker that cut us dead or not?
+  Duration verdict_limit = std::chrono::seconds(1);  // is the worker that cut us dead or not?
   Duration retry_after_max = std::chrono::seconds(10);
   int attempts_without_progress = 4;
   int poison_deaths = 3;
@@ -61,18 +62,18 @@ struct RequestSpec {
   std::string model;
   bool stream = true;
   bool include_usage = false;
-  std::vector<bool> tokens_allowed;           // by kind: every field is re-entrant there
-  std::vector<bool> adds_fields;              // by kind: the first attempt asks for ids
-  std::optional<std::int64_t> max_tokens;     // the client's own
-  std::vector<std::int64_t> default_max;      // by kind, without the client's: 0 = up to the length
-  std::vector<bool> drops_held_text;          // by kind: at the limit, as llama.cpp does
+  std::vector<bool> tokens_allowed;        // by kind: every field is re-entrant there
+  std::vector<bool> adds_fields;           // by kind: the first attempt asks for ids
+  std::optional<std::int64_t> max_tokens;  // the client's own
+  std::vector<std::int64_t> default_max;   // by kind, without the client's: 0 = up to the length
+  std::vector<bool> drops_held_text;       // by kind: at the limit, as llama.cpp does
   std::int64_t min_tokens = 0;
   std::vector<std::string> stop;
   std::vector<TokenId> stop_token_ids;
   bool ignore_eos = false;
-  bool greedy = false;                        // what was written can be written again
-  std::vector<TokenId> prompt_ids;            // when the client sent ids
-  std::int64_t prompt_tokens_estimate = 0;    // from its size
+  bool greedy = false;                      // what was written can be written again
+  std::vector<TokenId> prompt_ids;          // when the client sent ids
+  std::int64_t prompt_tokens_estimate = 0;  // from its size
 };
 
 enum class Question : std::uint8_t { kPromptIds, kFillGaps, kText };
@@ -81,20 +82,20 @@ struct OpenAttempt {
   AttemptId attempt = 0;
   std::size_t worker = 0;
   Mode mode = Mode::kFirst;
-  bool with_ids = false;          // kFirst, kRestart: ask for ids
-  std::int64_t max_tokens = 0;    // kTokens: what is left, > 0; 0 = no limit known
-  std::int64_t min_tokens = 0;    // kTokens: rebased
-  bool exact = true;              // kTokens: same identity as the worker before
+  bool with_ids = false;        // kFirst, kRestart: ask for ids
+  std::int64_t max_tokens = 0;  // kTokens: what is left, > 0; 0 = no limit known
+  std::int64_t min_tokens = 0;  // kTokens: rebased
+  bool exact = true;            // kTokens: same identity as the worker before
 };
 
 /// One clear error for the client.
 struct ClientError {
-  int status = 500;               // if the head was not sent yet
-  std::string type;               // OpenAI's error.type
+  int status = 500;  // if the head was not sent yet
+  std::string type;  // OpenAI's error.type
   std::string code;
   std::string message;
-  Duration retry_after{};         // > 0: Retry-After
-  bool should_retry = true;       // false: x-should-retry: false
+  Duration retry_after{};    // > 0: Retry-After
+  bool should_retry = true;  // false: x-should-retry: false
 };
 
 /// What a driver carries out. Nothing here may call back into the machine before it returns.
@@ -133,7 +134,7 @@ struct CoreContext {
   HedgeBudget* hedges = nullptr;
   Random* random = nullptr;
   std::int64_t running_requests = 0;
-  Duration first_token_p99{};       // of recent requests, for the first-token hedge
+  Duration first_token_p99{};  // of recent requests, for the first-token hedge
 };
 
 /// For the access log and the metrics.
@@ -142,7 +143,7 @@ struct Migration {
   Reason reason = Reason::kNone;
   bool ok = false;
   bool exact = true;
-  Duration pause{};       // last token before to first token after
+  Duration pause{};  // last token before to first token after
 };
 struct RequestRecord {
   std::vector<std::size_t> workers;
@@ -223,16 +224,16 @@ class RequestMachine {
     bool is_hedge = false;
     bool is_suspect = false;
     bool charged_hedge = false;
-    bool paced = false;              // its prefill is in the worker's resume_prefill too
+    bool paced = false;  // its prefill is in the worker's resume_prefill too
     bool paused = false;
     bool got_head = false;
-    std::uint32_t deaths = 0;        // the worker's, when it began
+    std::uint32_t deaths = 0;  // the worker's, when it began
     Instant started{};
     Instant last_event{};
-    std::size_t tokens = 0;          // that it brought
-    std::size_t base = 0;            // ledger size that it continues
-    std::int64_t count = -1;         // the engine's own, of this attempt
-    std::int64_t prefill = 0;        // still in the cells
+    std::size_t tokens = 0;    // that it brought
+    std::size_t base = 0;      // ledger size that it continues
+    std::int64_t count = -1;   // the engine's own, of this attempt
+    std::int64_t prefill = 0;  // still in the cells
     bool got_token = false;
     bool exact = true;
   };
@@ -250,11 +251,11 @@ class RequestMachine {
     bool exact = true;
     bool suspect = false;
     bool charged_hedge = false;
-    std::int64_t prefill = 0;        // reserved in the worker's cells
-    std::size_t tokens_then = 0;     // ledger size it was made for
-    std::size_t carried = 0;         // ids that go along
-    std::string pending;             // text that the ids read as beyond what was sent
-    std::string swallow;             // or: text sent beyond what the ids read as
+    std::int64_t prefill = 0;     // reserved in the worker's cells
+    std::size_t tokens_then = 0;  // ledger size it was made for
+    std::size_t carried = 0;      // ids that go along
+    std::string pending;          // text that the ids read as beyond what was sent
+    std::string swallow;          // or: text sent beyond what the ids read as
     bool text_known = false;
     int trims = 0;
   };
@@ -332,7 +333,7 @@ class RequestMachine {
   std::optional<Attempt> hedge_;
   std::optional<Plan> plan_;
   std::uint32_t plan_number_ = 0;
-  std::optional<Plan> carry_;    // with what an open, not yet activated kTokens attempt goes on
+  std::optional<Plan> carry_;  // with what an open, not yet activated kTokens attempt goes on
   std::vector<PastAttempt> past_;
   std::vector<std::size_t> excluded_;
   AttemptId next_attempt_ = 1;
@@ -340,9 +341,9 @@ class RequestMachine {
   Ledger ledger_;
   StopMatcher matcher_;
   std::string sent_text_;
-  bool sent_anything_ = false;   // an event, so the head too
+  bool sent_anything_ = false;  // an event, so the head too
   bool sent_role_ = false;
-  bool opaque_sent_ = false;     // something that ids and text do not describe (tool calls, …)
+  bool opaque_sent_ = false;  // something that ids and text do not describe (tool calls, …)
   bool rebuilt_ = false;
   bool own_prompt_ids_ = false;  // the client sent ids
   bool ids_off_ = false;         // the engine refused our fields
@@ -359,15 +360,15 @@ class RequestMachine {
   int kind_ = 0;
   std::size_t origin_ = 0;
 
-  int failures_ = 0;             // without progress
-  bool owes_retry_ = false;      // the next placement is charged to the budget
-  bool free_failover_ = true;    // the first one after a death
+  int failures_ = 0;           // without progress
+  bool owes_retry_ = false;    // the next placement is charged to the budget
+  bool free_failover_ = true;  // the first one after a death
   Reason reason_ = Reason::kNone;
-  Instant broke_at_{};           // last token before the break
+  Instant broke_at_{};  // last token before the break
   Instant arrived_{};
   Instant waiting_since_{};
   Instant not_before_{};
-  Instant placed_at_{};          // when a worker was last looked for
+  Instant placed_at_{};  // when a worker was last looked for
   Instant next_comment_{};
   Instant last_token_{};
   Instant finished_at_{};
@@ -375,7 +376,7 @@ class RequestMachine {
   AttemptId last_status_attempt_ = 0;
   Instant hedge_not_before_{};
   bool migrating_ = false;
-  bool hedge_role_ = false;      // the hedge's role chunk came and was kept back
+  bool hedge_role_ = false;  // the hedge's role chunk came and was kept back
   RequestRecord record_;
 };
 

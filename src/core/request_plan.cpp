@@ -1,4 +1,5 @@
-// Going on by ids on another worker, and hedging a silent one: what is asked first, what is carried.
+// Going on by ids on another worker, and hedging a silent one: what is asked first, what is
+// carried.
 #include <algorithm>
 #include <utility>
 
@@ -26,8 +27,8 @@ void RequestMachine::begin_plan(Instant now, Plan plan) {
   if (is_planted(Planted::kTokenTwice) && plan.carried > 0) plan.carried -= 1;
   plan.exact = exact_identity_ != 0 && worker(plan.worker).exact_identity == exact_identity_;
   plan.text_known = ledger_.text_in_sync() && ledger_.gaps().empty();
-  plan.prefill =
-      std::max(prompt_tokens_, spec_.prompt_tokens_estimate) + static_cast<std::int64_t>(plan.carried);
+  plan.prefill = std::max(prompt_tokens_, spec_.prompt_tokens_estimate) +
+                 static_cast<std::int64_t>(plan.carried);
   cells.prefill_owed.fetch_add(plan.prefill, std::memory_order_relaxed);
   cells.resume_prefill.fetch_add(plan.prefill, std::memory_order_relaxed);
   if (plan.suspect) cells.suspects.store(1, std::memory_order_relaxed);
@@ -117,9 +118,9 @@ void RequestMachine::take_text(Instant now, std::string_view text) {
   advance_plan(now);
 }
 
-// llama.cpp's chat tells no id of a token whose text it holds back for a stop string. Words can be cut
-// in several ways with the same count, so a tokenizer's way proves nothing where an exact answer can
-// be had by writing it again. One character's ids are its own.
+// llama.cpp's chat tells no id of a token whose text it holds back for a stop string. Words can be
+// cut in several ways with the same count, so a tokenizer's way proves nothing where an exact
+// answer can be had by writing it again. One character's ids are its own.
 const LedgerGap* RequestMachine::doubtful_gap() const {
   const bool may_hold_words = spec_.endpoint == Endpoint::kChat && !spec_.stop.empty();
   if (!may_hold_words || !spec_.greedy || !plan_->exact) return nullptr;
@@ -128,8 +129,8 @@ const LedgerGap* RequestMachine::doubtful_gap() const {
   return it == ledger_.gaps().end() ? nullptr : &*it;
 }
 
-// Ids that cannot be found: a greedy answer goes on from the last place where they are certain. What
-// was sent beyond it must come again, letter by letter, and is not sent twice.
+// Ids that cannot be found: a greedy answer goes on from the last place where they are certain.
+// What was sent beyond it must come again, letter by letter, and is not sent twice.
 void RequestMachine::rewind_plan(Instant now, std::size_t certain) {
   if (plan_->is_hedge) {
     drop_plan();  // the owner still counts on its ledger
@@ -243,7 +244,8 @@ std::int64_t RequestMachine::token_limit() const {
 
 bool RequestMachine::drops_held_text(Finish finish) const {
   const auto kind = static_cast<std::size_t>(kind_);
-  return finish == Finish::kLength && kind < spec_.drops_held_text.size() && spec_.drops_held_text[kind];
+  return finish == Finish::kLength && kind < spec_.drops_held_text.size() &&
+         spec_.drops_held_text[kind];
 }
 
 bool RequestMachine::ends_here(std::size_t carried, Finish& finish) const {
@@ -299,7 +301,8 @@ void RequestMachine::open_plan(Instant now) {
   open.with_ids = true;
   open.exact = plan.exact;
   open.max_tokens = limit > 0 ? limit - static_cast<std::int64_t>(plan.carried) : 0;
-  open.min_tokens = std::max<std::int64_t>(0, spec_.min_tokens - static_cast<std::int64_t>(plan.carried));
+  open.min_tokens =
+      std::max<std::int64_t>(0, spec_.min_tokens - static_cast<std::int64_t>(plan.carried));
   Attempt attempt;
   attempt.worker = plan.worker;
   attempt.mode = Mode::kTokens;
@@ -335,13 +338,17 @@ Instant RequestMachine::hedge_at() const {
   const bool suspect = worker(owner_->worker).state == WorkerState::kSuspect;
   auto at = owner_->last_event + options_.hedge_after;
   if (!owner_->got_token && !suspect) {
-    at = owner_->started + std::max<Duration>(options_.first_token_hedge, 5 * core_.first_token_p99);
+    at =
+        owner_->started + std::max<Duration>(options_.first_token_hedge, 5 * core_.first_token_p99);
   }
   if (suspect) {
     // Spread, so that a survivor does not get all of them in one instant.
-    const auto share = static_cast<double>(mix64(static_cast<std::uint64_t>(
-                           arrived_.time_since_epoch().count())) % 1000) / 1000.0;
-    at += Duration(static_cast<std::int64_t>(share * static_cast<double>(options_.hedge_spread.count())));
+    const auto share =
+        static_cast<double>(mix64(static_cast<std::uint64_t>(arrived_.time_since_epoch().count())) %
+                            1000) /
+        1000.0;
+    at += Duration(
+        static_cast<std::int64_t>(share * static_cast<double>(options_.hedge_spread.count())));
   }
   return std::max(at, hedge_not_before_);
 }

@@ -31,7 +31,8 @@ void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttem
   attempt.deaths = worker(attempt.worker).deaths;
   cells.running.fetch_add(1, std::memory_order_relaxed);
   // A whole answer is silent until its end: its silence says nothing of the worker.
-  if (spec_.stream && cells.reading.fetch_add(1, std::memory_order_relaxed) == 0) cells.progress(now);
+  if (spec_.stream && cells.reading.fetch_add(1, std::memory_order_relaxed) == 0)
+    cells.progress(now);
   if (attempt.is_suspect) cells.suspects.store(1, std::memory_order_relaxed);
   record_.attempts += 1;
   if (attempt.is_hedge) record_.hedges += 1;
@@ -63,7 +64,8 @@ void RequestMachine::end_attempt(std::optional<Attempt>& slot, bool cancel) {
 void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   const auto* attempt = find(id);
   if (attempt == nullptr) return;
-  past_.push_back({attempt->worker, attempt->deaths, lost_connection(reason), attempt->tokens, now});
+  past_.push_back(
+      {attempt->worker, attempt->deaths, lost_connection(reason), attempt->tokens, now});
   if (reason != Reason::kDead) actions_.report(attempt->worker, reason);
   // A worker that refuses the connection costs no delay, unless it was tried for want of another.
   const bool refused_first = reason == Reason::kConnect && !is_excluded(attempt->worker);
@@ -125,9 +127,13 @@ void RequestMachine::adopt(const Attempt& attempt) {
   final_count_ = -1;
 }
 
-bool RequestMachine::needs_tokens() const { return !sent_text_.empty() || opaque_sent_; }
+bool RequestMachine::needs_tokens() const {
+  return !sent_text_.empty() || opaque_sent_;
+}
 
-bool RequestMachine::can_restart() const { return options_.restart && !needs_tokens(); }
+bool RequestMachine::can_restart() const {
+  return options_.restart && !needs_tokens();
+}
 
 bool RequestMachine::can_tokens() const {
   return options_.tokens && spec_.stream && !tokens_off_ && !opaque_sent_ && ledger_.intact() &&
@@ -231,7 +237,8 @@ void RequestMachine::try_place(Instant now) {
     }
   }
   if (!chosen) {
-    if (tokens && !can_restart() && !may_wait_for_identity()) refuse("no worker with the same token ids is left");
+    if (tokens && !can_restart() && !may_wait_for_identity())
+      refuse("no worker with the same token ids is left");
     return;
   }
   if (!tokens) {
@@ -353,8 +360,9 @@ void RequestMachine::give_up_waiting(Instant /*now*/) {
   fail({.status = 503,
         .type = "server_error",
         .code = "no_worker",
-        .message = sent_anything_ ? "The worker of this stream was lost and none could take it over."
-                                  : "No worker for model `" + spec_.model + "` is available.",
+        .message = sent_anything_
+                       ? "The worker of this stream was lost and none could take it over."
+                       : "No worker for model `" + spec_.model + "` is available.",
         .retry_after = std::chrono::seconds(2)});
 }
 
@@ -362,8 +370,8 @@ void RequestMachine::refuse(std::string_view why) {
   fail({.status = 502,
         .type = "server_error",
         .code = "upstream_failed",
-        .message = "The worker of this stream failed (" + std::string(to_string(reason_)) + ") and " +
-                   std::string(why) + "."});
+        .message = "The worker of this stream failed (" + std::string(to_string(reason_)) +
+                   ") and " + std::string(why) + "."});
 }
 
 }  // namespace hf::core

@@ -11,15 +11,15 @@ namespace hf::core {
 
 struct PickRequest {
   std::string_view model;
-  std::span<const std::size_t> exclude;   // failed this request: only when nobody else is there;
-                                          // in the order in which they did
-  std::span<const std::size_t> never;     // not even then (e.g. the hedge's own owner)
-  std::uint64_t tokens_identity = 0;      // not 0: only workers with these token ids
-  std::uint64_t exact_identity = 0;       // not 0: preferred (or, with `strict`, required)
+  std::span<const std::size_t> exclude;  // failed this request: only when nobody else is there;
+                                         // in the order in which they did
+  std::span<const std::size_t> never;    // not even then (e.g. the hedge's own owner)
+  std::uint64_t tokens_identity = 0;     // not 0: only workers with these token ids
+  std::uint64_t exact_identity = 0;      // not 0: preferred (or, with `strict`, required)
   bool strict_identity = false;
-  bool continuation = false;              // paced by outstanding prefill
-  bool suspect = false;                   // one poison suspect a worker at a time
-  std::int64_t prefill_tokens = 0;        // estimate of what it will have to compute
+  bool continuation = false;        // paced by outstanding prefill
+  bool suspect = false;             // one poison suspect a worker at a time
+  std::int64_t prefill_tokens = 0;  // estimate of what it will have to compute
 };
 
 class Router {

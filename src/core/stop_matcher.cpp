@@ -44,7 +44,9 @@ StopMatcher::Output StopMatcher::push_stop() {
   return {};
 }
 
-std::string StopMatcher::flush() { return std::exchange(held_, {}); }
+std::string StopMatcher::flush() {
+  return std::exchange(held_, {});
+}
 
 // The longest tail that is a proper prefix of a stop string.
 std::size_t StopMatcher::tail_to_hold() const {

@@ -16,21 +16,21 @@ class StopMatcher {
   explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
   struct Output {
-    std::string text;            // may be sent now
-    bool stopped = false;        // a stop string was found; `text` ends before it
-    std::string_view stop;       // which one
+    std::string text;       // may be sent now
+    bool stopped = false;   // a stop string was found; `text` ends before it
+    std::string_view stop;  // which one
   };
   /// Takes more text. After `stopped`, takes nothing any more. `may_stop` false (fewer tokens than
   /// min_tokens): a stop string that ends in this text is plain text.
   Output push(std::string_view text, bool may_stop = true);
-  /// The engine ended its text before a stop string of its own, one of ours. Together with what is held
-  /// back there may be an earlier one: then `stopped`, and what is held is gone.
+  /// The engine ended its text before a stop string of its own, one of ours. Together with what is
+  /// held back there may be an earlier one: then `stopped`, and what is held is gone.
   Output push_stop();
   /// The end of the answer without a stop string: what was held back.
   std::string flush();
   void reset() { held_.clear(); }
-  /// llama.cpp holds back all that it has not sent while the tail may become a stop string, not only
-  /// that tail. It shows where it drops what it holds.
+  /// llama.cpp holds back all that it has not sent while the tail may become a stop string, not
+  /// only that tail. It shows where it drops what it holds.
   void hold_all(bool value) { hold_all_ = value; }
   bool holds() const { return !held_.empty(); }
 

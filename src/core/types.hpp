@@ -23,7 +23,15 @@ enum class Mode : std::uint8_t { kFirst, kRestart, kTokens };
 
 /// Why an attempt failed; label values of `holdfast_migrations_total{reason}`.
 enum class Reason : std::uint8_t {
-  kNone, kConnect, kReset, kEarlyEnd, kAbort, kInBandError, kStall, kDead, kHttp5xx,
+  kNone,
+  kConnect,
+  kReset,
+  kEarlyEnd,
+  kAbort,
+  kInBandError,
+  kStall,
+  kDead,
+  kHttp5xx,
   kOverloaded,  // 429 or 503: a typed refusal, costs nothing
   kRefused,     // 4xx to our own fields or prefix: our failure, next mode
   kProtocol,    // not HTTP, not SSE, not JSON
@@ -44,12 +52,13 @@ enum class Finish : std::uint8_t { kNone, kStop, kLength, kAbort, kError, kOther
 /// One event of an engine, as meaning. Views are valid until the reader reads the next event.
 struct UpstreamEvent {
   EventKind kind = EventKind::kOther;
-  std::span<const TokenId> ids;         // ids that are new with this event, in order
-  std::string_view text;                // text that is new with this event, unescaped UTF-8
+  std::span<const TokenId> ids;  // ids that are new with this event, in order
+  std::string_view text;         // text that is new with this event, unescaped UTF-8
   Finish finish = Finish::kNone;
-  std::string_view finish_text;         // the finish reason as written ("stop", "tool_calls", …)
-  std::int64_t completion_tokens = -1;  // the engine's own running count after this event; -1 unknown
-  std::int64_t prompt_tokens = -1;      // the engine's own count of prompt tokens; -1 unknown
+  std::string_view finish_text;  // the finish reason as written ("stop", "tool_calls", …)
+  std::int64_t completion_tokens =
+      -1;                           // the engine's own running count after this event; -1 unknown
+  std::int64_t prompt_tokens = -1;  // the engine's own count of prompt tokens; -1 unknown
   std::span<const TokenId> prompt_ids;  // the prompt's ids, where this event carries them
   bool plain = true;                    // nothing in it but role and content of choice 0
   bool client_error = false;            // kError with a 4xx code: the request's own fault

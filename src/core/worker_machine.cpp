@@ -25,8 +25,7 @@ Duration WorkerMachine::silence_threshold() const {
   Duration p99 = kDefaultItl;
   if (cells_->itl.count() >= kSamplesMin) p99 = cells_->itl.quantile(0.99);
   const auto owed = cells_->prefill_owed.load(std::memory_order_relaxed);
-  const auto rate =
-      std::max<std::int64_t>(cells_->prefill_rate.load(std::memory_order_relaxed), 1);
+  const auto rate = std::max<std::int64_t>(cells_->prefill_rate.load(std::memory_order_relaxed), 1);
   const auto prefill = Duration(std::max<std::int64_t>(owed, 0) * 1'000'000'000 / rate);
   return std::min(std::max(kSilenceMin, 10 * p99) + prefill, kSilenceMax);
 }
@@ -180,7 +179,9 @@ WorkerMachine::Wish WorkerMachine::attempt_failed(Instant now, Reason reason) {
   return wish;
 }
 
-void WorkerMachine::attempt_succeeded(Instant now) { breaker_.succeeded(now); }
+void WorkerMachine::attempt_succeeded(Instant now) {
+  breaker_.succeeded(now);
+}
 
 void WorkerMachine::restart_clocks(Instant now) {
   clock_start_ = now;

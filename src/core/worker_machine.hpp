@@ -41,7 +41,8 @@ class WorkerMachine {
   void attempt_succeeded(Instant now);
   /// Our own loop was late or paused: silence up to now proves nothing.
   void restart_clocks(Instant now);
-  /// Called by the fleet before a silent worker is declared dead: half of a model's workers at most.
+  /// Called by the fleet before a silent worker is declared dead: half of a model's workers at
+  /// most.
   void set_may_eject(bool may) { may_eject_for_silence_ = may; }
 
   WorkerState state() const { return state_; }
@@ -69,7 +70,7 @@ class WorkerMachine {
   bool may_eject_for_silence_ = true;
   Instant next_probe_{};
   Instant alive_at_{};
-  Instant clock_start_{};    // silence is counted from here at the earliest
+  Instant clock_start_{};  // silence is counted from here at the earliest
   Instant suspect_since_{};
   std::string_view last_reason_ = "start";
 };

@@ -25,7 +25,7 @@ engine::ReaderOptions reader_options(const RequestDriver& request, const core::O
   const auto& client = request.request();
   engine::ReaderOptions options;
   options.kind = facts.kind;
-  options.called = open.mode == core::Mode::kTokens ? engine::Called::kTokens
+  options.called = open.mode == core::Mode::kTokens           ? engine::Called::kTokens
                    : client.endpoint == core::Endpoint::kChat ? engine::Called::kChat
                                                               : engine::Called::kCompletions;
   options.ids_added = call.ids_added;
@@ -252,7 +252,8 @@ void AttemptDriver::ended() {
 
 void AttemptDriver::give_back() {
   const bool clean = head_.keep_alive && decoder_->done() && raw_.empty();
-  if (clean && connection_->is_open()) core_.pool().give_back(*std::exchange(connection_, std::nullopt));
+  if (clean && connection_->is_open())
+    core_.pool().give_back(*std::exchange(connection_, std::nullopt));
 }
 
 void AttemptDriver::failed(core::Reason reason) {

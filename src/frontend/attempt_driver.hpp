@@ -66,8 +66,8 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
   wire::SseScanner scanner_;
   wire::ResponseHead head_;
   std::optional<http::BodyDecoder> decoder_;
-  std::string raw_;     // bytes as they came
-  std::string body_;    // framing taken off
+  std::string raw_;        // bytes as they came
+  std::string body_;       // framing taken off
   std::size_t taken_ = 0;  // of body_, by the scanner
   const engine::ReadEvent* event_ = nullptr;
   std::string_view event_bytes_;

@@ -29,7 +29,8 @@ std::string models_body(const core::FleetView& view) {
   std::string out = R"({"object":"list","data":[)";
   std::vector<std::string_view> listed;
   for (const auto& worker : view.workers) {
-    if (worker.state != core::WorkerState::kReady && worker.state != core::WorkerState::kSuspect) continue;
+    if (worker.state != core::WorkerState::kReady && worker.state != core::WorkerState::kSuspect)
+      continue;
     for (const auto& model : worker.models) {
       if (std::ranges::find(listed, model.name) != listed.end()) continue;
       if (!listed.empty()) out += ',';

@@ -17,8 +17,9 @@ constexpr double kRetryRatio = 0.2;
 constexpr double kRetriesPerSecond = 10;
 
 std::uint64_t seed_of(std::size_t index) {
-  return mix64(static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) ^
-               (index << 56));
+  return mix64(
+      static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) ^
+      (index << 56));
 }
 
 }  // namespace

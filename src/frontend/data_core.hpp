@@ -1,7 +1,7 @@
 // One data core: a thread, its listener, its upstream connections and the requests that it serves.
 //
-// A client connection, its request and its attempts live and die on one core. What spans cores comes
-// as snapshots of the fleet, and goes back as reports.
+// A client connection, its request and its attempts live and die on one core. What spans cores
+// comes as snapshots of the fleet, and goes back as reports.
 #pragma once
 
 #include <list>

@@ -42,7 +42,9 @@ void Fleet::start() {
                                           [this](Instant now, Duration lag) { tick(now, lag); });
 }
 
-void Fleet::stop() { ticker_.reset(); }
+void Fleet::stop() {
+  ticker_.reset();
+}
 
 void Fleet::report(std::size_t worker, core::Reason reason) {
   core_.post([this, worker, reason] {
@@ -63,7 +65,8 @@ void Fleet::tick(Instant now, Duration lag) {
     allow_ejection(i);
     carry_out(i, workers_[i].machine->tick(now));
     auto& worker = workers_[i];
-    if (worker.machine->state() == WorkerState::kReady && now - worker.models_read_at >= kModelsEvery) {
+    if (worker.machine->state() == WorkerState::kReady &&
+        now - worker.models_read_at >= kModelsEvery) {
       worker.models_read_at = now;
       core_.spawn(read_models(i), "read models");
     }
@@ -109,7 +112,8 @@ void Fleet::renew() {
     status.name = worker.name;
     status.state = worker.machine->state();
     status.kind = static_cast<int>(worker.info.kind);
-    for (const auto& model : worker.info.models) status.models.push_back({model.name, model.max_len});
+    for (const auto& model : worker.info.models)
+      status.models.push_back({model.name, model.max_len});
     status.tokens_identity = worker.info.tokens_identity;
     status.exact_identity = worker.info.exact_identity;
     status.eos_ids = worker.info.eos_ids;

@@ -1,6 +1,7 @@
 // The fleet: runs the worker machines on the control core, probes engines, publishes views.
 //
-// report() and succeeded() may be called from any core; everything else belongs to the control core.
+// report() and succeeded() may be called from any core; everything else belongs to the control
+// core.
 #pragma once
 
 #include <functional>

@@ -18,8 +18,8 @@ struct ServeOptions {
   std::uint16_t system_port = 9090;
   std::string routing = "least-loaded";
   std::size_t data_cores = 2;
-  std::string access_log;           // empty: none; "-": standard output
-  std::string port_file;            // empty: none
+  std::string access_log;  // empty: none; "-": standard output
+  std::string port_file;   // empty: none
   std::int64_t resume_prefill_tokens_max = 65'536;
   core::MigrationOptions migration;
   Duration connect_timeout = std::chrono::seconds(1);

@@ -17,14 +17,17 @@ constexpr std::int64_t kNoLimit = 1'000'000;  // tokens, where no limit is known
 
 bool is_forwarded(const wire::Header& header, std::string_view connection_tokens) {
   static constexpr std::string_view kDropped[] = {
-      "connection",       "keep-alive",          "proxy-authenticate", "proxy-authorization", "te",
-      "trailer",          "transfer-encoding",   "upgrade",            "host",                "content-length",
-      "content-type",     "authorization",       "accept-encoding",    "expect",              "x-request-id",
-      "proxy-connection", "accept"};
+      "connection",          "keep-alive",   "proxy-authenticate",
+      "proxy-authorization", "te",           "trailer",
+      "transfer-encoding",   "upgrade",      "host",
+      "content-length",      "content-type", "authorization",
+      "accept-encoding",     "expect",       "x-request-id",
+      "proxy-connection",    "accept"};
   for (const auto name : kDropped) {
     if (wire::iequals(header.name, name)) return false;
   }
-  if (header.name.size() >= 11 && wire::iequals(std::string_view(header.name).substr(0, 11), "x-holdfast-")) {
+  if (header.name.size() >= 11 &&
+      wire::iequals(std::string_view(header.name).substr(0, 11), "x-holdfast-")) {
     return false;
   }
   // Fields that the client's own Connection names are hop-by-hop too.
@@ -85,9 +88,11 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
   for (int i = 0; i < kKinds; ++i) {
     const auto kind = static_cast<engine::Kind>(i);
     const auto& dialect = engine::Dialect::of(kind);
-    spec.tokens_allowed.push_back(kind != engine::Kind::kOpenAi && !dialect.tokens_refused_by(request));
+    spec.tokens_allowed.push_back(kind != engine::Kind::kOpenAi &&
+                                  !dialect.tokens_refused_by(request));
     spec.drops_held_text.push_back(kind == engine::Kind::kLlamaCpp);
-    spec.default_max.push_back(std::max<std::int64_t>(0, dialect.default_max_tokens(request, 0, 0)));
+    spec.default_max.push_back(
+        std::max<std::int64_t>(0, dialect.default_max_tokens(request, 0, 0)));
   }
   spec.max_tokens = request.max_tokens;
   spec.min_tokens = request.min_tokens;
@@ -119,8 +124,8 @@ void RequestDriver::start(Instant now) {
                                                             : std::string(telemetry::kUnknownModel);
   running_gauge_ = metrics.requests_running.with(model_label_);
   running_gauge_->add(1);
-  machine_ = std::make_unique<core::RequestMachine>(std::move(spec), core_.shared().options.migration,
-                                                    core_.context(), *this);
+  machine_ = std::make_unique<core::RequestMachine>(
+      std::move(spec), core_.shared().options.migration, core_.context(), *this);
   client_.on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->client_gone();
   });

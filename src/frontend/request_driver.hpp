@@ -1,5 +1,5 @@
-// Carries out what one RequestMachine decides: opens attempts, asks questions, writes to the client.
-// It decides nothing. Lives on its data core, owned by it and by its client session.
+// Carries out what one RequestMachine decides: opens attempts, asks questions, writes to the
+// client. It decides nothing. Lives on its data core, owned by it and by its client session.
 #pragma once
 
 #include <memory>
@@ -85,7 +85,7 @@ class RequestDriver final : public core::RequestActions,
   void client_gone();
   void count_migrations();
   static net::Task<void> run_question(std::shared_ptr<RequestDriver> self, core::Question question,
-                               std::size_t worker, std::uint32_t plan);
+                                      std::size_t worker, std::uint32_t plan);
 
   DataCore& core_;
   http::ServerConnection& client_;

@@ -24,7 +24,8 @@ std::string_view RequestDriver::fidelity() const {
   for (const auto& other : view.workers) {
     if (other.index == mine.index || other.tokens_identity != mine.tokens_identity) continue;
     same_ids = true;
-    if (request_->greedy && mine.exact_identity != 0 && other.exact_identity == mine.exact_identity) {
+    if (request_->greedy && mine.exact_identity != 0 &&
+        other.exact_identity == mine.exact_identity) {
       return "exact";
     }
   }
@@ -92,7 +93,8 @@ void RequestDriver::say_finish(core::Finish finish, std::string_view stop_string
   }
   const bool theirs = finish == core::Finish::kOther && reporting_ != nullptr;
   event_.clear();
-  skeleton_->append_finish(event_, {}, theirs ? reporting_->event().meaning.finish_text : to_string(finish),
+  skeleton_->append_finish(event_, {},
+                           theirs ? reporting_->event().meaning.finish_text : to_string(finish),
                            stop_reason, counts());
   send_event(event_);
 }
@@ -181,7 +183,8 @@ void RequestDriver::count_migrations() {
   }
   if (record.hedges > 0) metrics.hedges_total.with("started")->add(record.hedges);
   if (record.hedges_won > 0) metrics.hedges_total.with("won")->add(record.hedges_won);
-  if (record.wasted_tokens > 0) metrics.wasted_tokens_total.with("hedge")->add(record.wasted_tokens);
+  if (record.wasted_tokens > 0)
+    metrics.wasted_tokens_total.with("hedge")->add(record.wasted_tokens);
 }
 
 void RequestDriver::write_access_line() {

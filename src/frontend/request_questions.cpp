@@ -29,7 +29,8 @@ net::Task<Outcome<Answer>> put(http::Pool& pool, http::Endpoint endpoint, Asking
     request.target = std::move(call->path);
     request.body = std::move(call->body);
     request.headers.append("Content-Type", "application/json");
-    auto fetched = http::fetch(pool, endpoint, std::move(request), net::now() + kCallMax, kAnswerBytesMax);
+    auto fetched =
+        http::fetch(pool, endpoint, std::move(request), net::now() + kCallMax, kAnswerBytesMax);
     auto response = co_await std::move(fetched);
     Outcome<Answer> lost;
     if (!response) co_return lost;

@@ -27,8 +27,9 @@ class Server {
       : options_(options),
         control_("control"),
         metrics_(registry_, options.version, options.commit),
-        fleet_(control_, options_, metrics_,
-               [this](std::shared_ptr<const FleetSnapshot> snapshot) { publish(std::move(snapshot)); }) {}
+        fleet_(control_, options_, metrics_, [this](std::shared_ptr<const FleetSnapshot> snapshot) {
+          publish(std::move(snapshot));
+        }) {}
 
   Result<void> open();
   void run();
@@ -132,9 +133,10 @@ std::size_t Server::requests() const {
 }
 
 void Server::run() {
-  std::printf("holdfast serve: listening on %s port %u, system port %u, %zu engines, %zu data cores\n",
-              options_.listen.c_str(), port_, system_listener_->endpoint().port, options_.engines.size(),
-              data_.size());
+  std::printf(
+      "holdfast serve: listening on %s port %u, system port %u, %zu engines, %zu data cores\n",
+      options_.listen.c_str(), port_, system_listener_->endpoint().port, options_.engines.size(),
+      data_.size());
   std::fflush(stdout);
   for (const auto& core : data_) core->start();
   fleet_.start();

@@ -15,7 +15,8 @@ using core::WorkerState;
 
 bool has_worker(const core::FleetView& view) {
   for (const auto& worker : view.workers) {
-    const bool serves = worker.state == WorkerState::kReady || worker.state == WorkerState::kSuspect;
+    const bool serves =
+        worker.state == WorkerState::kReady || worker.state == WorkerState::kSuspect;
     if (serves && !worker.models.empty()) return true;
   }
   return false;
@@ -34,7 +35,8 @@ std::string health_body(const SystemState& state, const FleetSnapshot& snapshot,
   std::map<std::string_view, int> by_model;
   for (const auto& worker : snapshot.view.workers) {
     ++by_state[core::to_string(worker.state)];
-    for (const auto& model : worker.models) by_model[model.name] += worker.state == WorkerState::kReady;
+    for (const auto& model : worker.models)
+      by_model[model.name] += worker.state == WorkerState::kReady;
   }
   const bool draining = state.draining.load();
   std::string out = "{\"status\":\"";
@@ -117,8 +119,8 @@ net::Task<void> serve_system(net::Core& core, const SystemState& state, net::Soc
     auto request = co_await client.read_request(limits);
     if (!request) {
       if (request.error().status != 0) {
-        http::append_response(client.out(), text(request.error().status, request.error().error.detail),
-                              false);
+        http::append_response(client.out(),
+                              text(request.error().status, request.error().error.detail), false);
         client.flush_now();
       }
       break;

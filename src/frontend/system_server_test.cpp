@@ -1,8 +1,7 @@
 #include "frontend/system_server.hpp"
 
-#include <gtest/gtest.h>
-
 #include <boost/json.hpp>
+#include <gtest/gtest.h>
 
 namespace hf::frontend {
 namespace {

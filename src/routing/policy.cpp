@@ -21,10 +21,11 @@ class Policy : public core::Router {
 
   std::optional<std::size_t> pick(const FleetView& view, const PickRequest& request) final {
     // Each pass relaxes one wish; what is required (ready, model, identity) never is.
-    // A worker that failed this request comes last, and of those the one that failed it just now: an
-    // approximate one that did not goes before them.
+    // A worker that failed this request comes last, and of those the one that failed it just now:
+    // an approximate one that did not goes before them.
     const auto failed = request.exclude;
-    for (const auto exclude : {failed, failed.last(std::min<std::size_t>(failed.size(), 1)), failed.first(0)}) {
+    for (const auto exclude :
+         {failed, failed.last(std::min<std::size_t>(failed.size(), 1)), failed.first(0)}) {
       for (const bool exact : {true, false}) {
         if (exact && request.exact_identity == 0) continue;
         if (!exact && request.strict_identity) continue;
@@ -51,7 +52,8 @@ class Policy : public core::Router {
       if (worker.state != WorkerState::kReady || worker.model(request.model) == nullptr) continue;
       if (contains(request.never, worker.index)) continue;
       if (contains(exclude, worker.index)) continue;
-      if (request.tokens_identity != 0 && worker.tokens_identity != request.tokens_identity) continue;
+      if (request.tokens_identity != 0 && worker.tokens_identity != request.tokens_identity)
+        continue;
       if (exact && worker.exact_identity != request.exact_identity) continue;
       if (request.suspect && worker.cells->suspects.load(std::memory_order_relaxed) != 0) continue;
       if (request.continuation && !has_room(*worker.cells, request.prefill_tokens)) continue;
@@ -75,7 +77,8 @@ class LeastLoaded final : public Policy {
   // than one short one. Ties are broken at random: several cores must not all choose the first.
   static std::int64_t load(const WorkerStatus& worker) {
     const auto owed = worker.cells->prefill_owed.load(std::memory_order_relaxed);
-    return worker.cells->running.load(std::memory_order_relaxed) + std::max<std::int64_t>(owed, 0) / 1024;
+    return worker.cells->running.load(std::memory_order_relaxed) +
+           std::max<std::int64_t>(owed, 0) / 1024;
   }
 
   std::size_t choose() override {

@@ -99,7 +99,7 @@ TokenEvent Sequence::step(const EngineOptions& options, const TokenModel& tokens
   // Recorded: llama.cpp drops what it still holds back when the limit is reached.
   const bool drops = options.dialect == Dialect::kLlama && event.finish == Finish::kLength &&
                      tail_may_become_stop();
-  const std::size_t end = drops                             ? sent_
+  const std::size_t end = drops                           ? sent_
                           : event.finish != Finish::kNone ? whole_
                                                           : visible_end(options.dialect);
   if (end > sent_) {

@@ -223,7 +223,7 @@ def assert_equal_answers(got, want):
 
 
 def make_body(path, index, max_tokens=150, **extra):
-    """A greedy request; every fourth has stop strings, a lone one sends no optional field but these."""
+    """A greedy request; every fourth has stop strings, every fourth may end by EOS."""
     body = {"model": "m", "stream": True, "temperature": 0, "max_tokens": max_tokens,
             "ignore_eos": True, "stream_options": {"include_usage": True}}
     words = f"Tell story number {index} of the sea, 日本 🎉 and привет."

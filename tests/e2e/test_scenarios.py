@@ -114,7 +114,7 @@ async def test_slow_reader(tmp_path, dialect):
         others = w.start(COMPLETIONS, bodies[1:])
         got = await w.finish(others)
         assert_equal_answers(got, want[1:])
-        assert await w.metric("holdfast_requests_running") == 1, "back-pressure did not reach the slow one"
+        assert await w.metric("holdfast_requests_running") == 1, "the slow one was not held back"
         transport.resume_reading()
         await asyncio.wait_for(slow.read_events(reader), 60)
         assert_equal_answers([slow], want[:1])
@@ -224,7 +224,7 @@ async def test_all_dead_for_good(tmp_path, dialect):
         assert json.loads(body)["error"]["code"] == "no_worker"
         for s in await w.finish(streams):
             assert s.status == 200 and s.error["code"] == "no_worker", (s.status, s.error)
-            assert not s.done and not s.clean and s.finish is None, "half an answer that looks whole"
+            assert not s.done and not s.clean and s.finish is None, "looks like a whole answer"
             assert "waiting" in s.comments
         await eventually("counters zero", lambda: requests_are_zero(w))
 

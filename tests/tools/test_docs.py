@@ -41,14 +41,17 @@ def test_make_targets_in_documents_exist():
 
 
 def test_sim_prints_its_last_line_for_scripts():
-    run = subprocess.run([BIN, "sim", "--seeds", "3", "--from", "1"], capture_output=True, text=True)
+    run = subprocess.run([BIN, "sim", "--seeds", "3", "--from", "1"], capture_output=True,
+                         text=True)
     assert run.returncode == 0
     assert re.fullmatch(r"seeds 3 requests \d+ violations 0 requests_per_s [\d.]+",
                         run.stdout.strip().splitlines()[-1])
 
 
 def test_bad_flags_name_the_thing_and_the_remedy():
-    for arguments, words in [(["--engine", "ftp://x"], "http"), (["--engine", "http://h:1", "--routing", "x"],
-                             "least-loaded"), (["--engine", "http://h:1", "--continuation-modes", "x"], "restart")]:
+    engine = ["--engine", "http://h:1"]
+    for arguments, words in [(["--engine", "ftp://x"], "http"),
+                             ([*engine, "--routing", "x"], "least-loaded"),
+                             ([*engine, "--continuation-modes", "x"], "restart")]:
         run = subprocess.run([BIN, "serve", *arguments], capture_output=True, text=True)
         assert run.returncode == 2 and words in run.stderr, run.stderr
