@@ -187,6 +187,7 @@ void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
     last_token_ = now;
     attempt.tokens += std::max<std::size_t>(event.ids.size(), 1);
     failures_ = 0;
+    refused_in_a_row_ = false;
     free_failover_ = true;
     if (attempt.is_suspect && attempt.tokens > options_.poison_tokens) {
       attempt.is_suspect = false;  // it lived: the next suspect may have the worker

@@ -284,6 +284,7 @@ class RequestMachine {
   bool can_tokens() const;
   bool needs_tokens() const;
   void try_place(Instant now);
+  Instant overloaded_until(std::size_t index) const;
   bool verdict_pending(Instant now) const;
   bool is_excluded(std::size_t index) const;
   bool may_wait_for_identity() const;
@@ -336,6 +337,12 @@ class RequestMachine {
   std::optional<Plan> carry_;  // with what an open, not yet activated kTokens attempt goes on
   std::vector<PastAttempt> past_;
   std::vector<std::size_t> excluded_;
+  struct Refusal {
+    std::size_t worker = 0;
+    Instant until{};
+  };
+  std::vector<Refusal> overloaded_;
+  bool refused_in_a_row_ = false;
   AttemptId next_attempt_ = 1;
 
   Ledger ledger_;

@@ -170,10 +170,12 @@ void RequestMachine::recover(Instant now, Reason reason) {
     return;
   }
   const bool typed = reason == Reason::kOverloaded || reason == Reason::kRefused;
-  const bool free = std::exchange(free_failover_, false);
+  const bool free = !typed && std::exchange(free_failover_, false);
   if (!typed && !(free && reason == Reason::kConnect)) ++failures_;
   state_ = State::kWaiting;
-  waiting_since_ = now;
+  // Refusals cost nothing, so only time bounds them: from the first one in a row.
+  if (!typed || !refused_in_a_row_) waiting_since_ = now;
+  refused_in_a_row_ = typed;
   next_comment_ = now + options_.comment_every;
   not_before_ = now;
   if (failures_ > options_.attempts_without_progress) {
@@ -209,6 +211,15 @@ std::optional<std::size_t> RequestMachine::pick(bool tokens, bool hedge, bool su
   return core_.router->pick(*core_.view, request);
 }
 
+// When a worker that had too much to do wants to be asked again.
+Instant RequestMachine::overloaded_until(std::size_t index) const {
+  Instant until{};
+  for (const auto& refusal : overloaded_) {
+    if (refusal.worker == index) until = std::max(until, refusal.until);
+  }
+  return until;
+}
+
 void RequestMachine::try_place(Instant now) {
   placed_at_ = now;
   if (now < not_before_ || verdict_pending(now)) return;
@@ -239,6 +250,10 @@ void RequestMachine::try_place(Instant now) {
   if (!chosen) {
     if (tokens && !can_restart() && !may_wait_for_identity())
       refuse("no worker with the same token ids is left");
+    return;
+  }
+  if (const auto until = overloaded_until(*chosen); until > now) {
+    not_before_ = until;
     return;
   }
   if (!tokens) {
@@ -294,7 +309,11 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
   auto* attempt = find(id);
   if (attempt == nullptr) return;
   if (hedge_ && hedge_->id == id) {
-    attempt_failed(now, id, Reason::kHttp5xx);
+    const bool overloaded = status == 429 || status == 503;
+    attempt_failed(now, id,
+                   overloaded      ? Reason::kOverloaded
+                   : status >= 500 ? Reason::kHttp5xx
+                                   : Reason::kRefused);
     return;
   }
   last_status_ = status;
@@ -303,12 +322,10 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
   const bool with_ids = attempt->with_ids;
   const bool by_tokens = attempt->mode == Mode::kTokens;
   if (status == 429 || status == 503) {
+    // Obeyed only where nobody else can take it.
+    const auto wait = retry_after.count() > 0 ? retry_after : Duration(std::chrono::seconds(1));
+    overloaded_.push_back({index, now + std::min(wait, options_.retry_after_max)});
     attempt_failed(now, id, Reason::kOverloaded);
-    // Obeyed only where nobody else could take it.
-    if (state_ == State::kWaiting) {
-      const auto wait = retry_after.count() > 0 ? retry_after : Duration(std::chrono::seconds(1));
-      not_before_ = now + std::min(wait, options_.retry_after_max);
-    }
     return;
   }
   if (status >= 500 || status == 408) {

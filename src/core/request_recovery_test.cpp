@@ -69,14 +69,36 @@ TEST(Recovery, AnOverloadedWorkerCostsNothing) {
 
 TEST(Recovery, RetryAfterIsObeyedWhereNobodyElseIs) {
   Bench bench(1);
-  bench.options.admission_hold = seconds(20);
-  after_status(bench, 429, seconds(3));
-  // The only worker is asked again at once, as nobody else is there; from then on its wish counts.
-  bench.machine().on_status(bench.now, 2, 429, seconds(3));
+  EXPECT_EQ(after_status(bench, 429, seconds(3)), (Log{"report 0 overloaded", "cancel 1"}));
+  bench.run(milliseconds(2'990));
+  EXPECT_EQ(bench.log(), Log{});
+  bench.run(milliseconds(20));
+  EXPECT_EQ(bench.log(), (Log{"open 2@0 restart ids"}));
+}
+
+TEST(Recovery, TheOneThatWantsToBeAskedSoonestIsAskedFirst) {
+  Bench bench(2);
+  after_status(bench, 503, seconds(2));
+  bench.machine().on_status(bench.now, 2, 503, seconds(4));
   bench.log();
-  const auto before = bench.machine().record().attempts;
-  bench.run(milliseconds(100));
-  EXPECT_GE(bench.machine().record().attempts, before);
+  bench.run(milliseconds(2'010));
+  EXPECT_EQ(bench.log(), (Log{"open 3@0 restart ids"}));
+}
+
+TEST(Recovery, RefusalsAreBoundedByTimeAlone) {
+  Bench bench(1);
+  bench.start();
+  AttemptId id = 1;
+  const auto begun = bench.now;
+  while (!bench.machine().is_done() && id < 50) {
+    if (bench.machine().state() == State::kRunning) {
+      bench.machine().on_status(bench.now, id++, 503, {});
+    }
+    bench.run(milliseconds(250));
+  }
+  EXPECT_EQ(bench.log().back(), "fail 503 no_worker");
+  EXPECT_LE(bench.now - begun, milliseconds(5'500));
+  EXPECT_EQ(bench.machine().record().attempts, 5U);  // one a second, where it named no time
 }
 
 TEST(Recovery, GivesUpAfterFourAttemptsWithoutProgress) {

@@ -21,6 +21,19 @@ TEST(StopMatcher, HoldsBackWhatMayBecomeOne) {
   EXPECT_EQ(matcher.push("a").text, "xya");
 }
 
+TEST(StopMatcher, MayHoldBackEverythingUntilItIsClear) {
+  StopMatcher matcher({"xyz"});
+  matcher.hold_all(true);
+  EXPECT_EQ(matcher.push("abx").text, "");
+  EXPECT_EQ(matcher.push("y").text, "");
+  EXPECT_EQ(matcher.push("c").text, "abxyc");
+  EXPECT_EQ(matcher.push("d").text, "d");
+  matcher.push("ex");
+  const auto out = matcher.push("yz");
+  EXPECT_TRUE(out.stopped);
+  EXPECT_EQ(out.text, "e");
+}
+
 TEST(StopMatcher, FindsOneAcrossPieces) {
   StopMatcher matcher({"xyz"});
   matcher.push("ax");

@@ -44,6 +44,8 @@ DataCore::DataCore(Shared shared, std::size_t index, std::unique_ptr<core::Route
 DataCore::~DataCore() {
   core_.stop();
   core_.join();
+  // Coroutines that still wait are destroyed with core_, after the view: their machines go first.
+  for (const auto& driver : requests_) driver->abandon();
 }
 
 void DataCore::serve(std::unique_ptr<http::Listener> listener) {

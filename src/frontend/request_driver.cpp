@@ -179,6 +179,12 @@ void RequestDriver::cut() {
   settle();
 }
 
+void RequestDriver::abandon() {
+  is_done_ = true;
+  is_finished_ = true;
+  machine_.reset();
+}
+
 AttemptDriver* RequestDriver::find(core::AttemptId id) {
   const auto it = std::ranges::find_if(attempts_, [id](const auto& a) { return a->id() == id; });
   return it == attempts_.end() ? nullptr : it->get();

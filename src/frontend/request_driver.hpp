@@ -39,6 +39,8 @@ class RequestDriver final : public core::RequestActions,
   void restart_clocks(Instant now);
   /// The process ends: one clear error now.
   void cut();
+  /// The core is gone: lets go of what the machine holds in the workers' cells. Last call.
+  void abandon();
 
   // For its attempts.
   const std::string& request_id() const { return request_id_; }

@@ -5,6 +5,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <cerrno>
+#include <poll.h>
 #include <sys/socket.h>
 #include <utility>
 #include <vector>
@@ -18,6 +19,27 @@ namespace {
 using ErrorCode = boost::system::error_code;
 
 constexpr std::size_t kReadBytesMax = 16 * 1024;
+
+ErrorCode connect_result(net::Socket& socket) {
+  int number = 0;
+  socklen_t size = sizeof number;
+  ::getsockopt(socket.native_handle(), SOL_SOCKET, SO_ERROR, &number, &size);
+  return {number, boost::system::system_category()};
+}
+
+// Near by, the handshake is over before connect() returns: then no turn of the loop is spent on it.
+ErrorCode start_connect(net::Socket& socket, const net::Tcp::endpoint& target) {
+  ErrorCode error;
+  socket.open(target.protocol(), error);
+  if (!error) socket.non_blocking(true, error);
+  if (error) return error;
+  const int handle = socket.native_handle();
+  if (::connect(handle, target.data(), static_cast<socklen_t>(target.size())) == 0) return {};
+  if (errno != EINPROGRESS) return {errno, boost::system::system_category()};
+  pollfd ready{handle, POLLOUT, 0};
+  if (::poll(&ready, 1, 0) == 0) return net::asio::error::in_progress;
+  return connect_result(socket);
+}
 
 }  // namespace
 
@@ -157,8 +179,12 @@ net::Task<Result<void>> ClientConnection::do_connect(std::shared_ptr<State> stat
     if (state->is_closed || state->read_limit.is_passed) break;
     ErrorCode ignored;
     state->socket.close(ignored);
-    const auto [connect_error] = co_await state->socket.async_connect(target, net::tok);
-    error = connect_error;
+    error = start_connect(state->socket, target);
+    if (error == net::asio::error::in_progress) {
+      const auto [wait_error] =
+          co_await state->socket.async_wait(net::Socket::wait_write, net::tok);
+      error = wait_error ? wait_error : connect_result(state->socket);
+    }
     if (!error) break;
   }
   if (state->is_closed || state->read_limit.is_passed || error) {

@@ -96,9 +96,10 @@ TokenEvent Sequence::step(const EngineOptions& options, const TokenModel& tokens
     event.stop_kind = StopKind::kWord;
   }
   if (!decoder_.pending()) whole_ = text_.size();
-  // Recorded: llama.cpp drops what it still holds back when the limit is reached.
+  // Recorded: llama.cpp drops what it still holds back when the limit is reached. A last token that
+  // ends in half a character shows nothing, what was held back before it included.
   const bool drops = options.dialect == Dialect::kLlama && event.finish == Finish::kLength &&
-                     tail_may_become_stop();
+                     (decoder_.pending() || tail_may_become_stop());
   const std::size_t end = drops                           ? sent_
                           : event.finish != Finish::kNone ? whole_
                                                           : visible_end(options.dialect);

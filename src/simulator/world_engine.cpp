@@ -385,7 +385,7 @@ void EngineProcess::apply(Fault fault, Duration how_long) {
     case Fault::kEarlyEnd: fail_all(core::Reason::kEarlyEnd); break;
     case Fault::kReset: fail_all(core::Reason::kReset); break;
     case Fault::kRefuse: {
-      refusals_ += 6;
+      refusals_ += how_long > milliseconds(1'500) ? 1'000 : 6;
       const auto draw = schedule_.random().below(3);
       refusal_status_ = draw == 0 ? 500 : draw == 1 ? 429 : 503;
       break;
