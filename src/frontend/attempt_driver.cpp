@@ -20,6 +20,17 @@ constexpr std::size_t kKeptCapacity = 64 * 1024;
 constexpr Duration kTailMax = std::chrono::seconds(1);  // for the end marker after [DONE]
 constexpr int kTriesMax = 2;                            // a reused connection, then a new one
 
+// A whole answer that its engine gave up (vLLM at SIGTERM) is half an answer under status 200.
+bool was_aborted(std::string_view body) {
+  static constexpr std::string_view kField = "\"finish_reason\":";
+  for (auto at = body.find(kField); at != body.npos; at = body.find(kField, at + 1)) {
+    auto value = body.substr(at + kField.size());
+    while (value.starts_with(' ')) value.remove_prefix(1);
+    if (value.starts_with("\"abort\"") || value.starts_with("\"error\"")) return true;
+  }
+  return false;
+}
+
 engine::ReaderOptions reader_options(const RequestDriver& request, const core::OpenAttempt& open,
                                      const engine::WireRequest& call, const EngineFacts& facts) {
   const auto& client = request.request();
@@ -143,6 +154,10 @@ net::Task<void> AttemptDriver::read_whole() {
   }
   give_back();
   auto& machine = request_->machine();
+  if (head_.status == 200 && was_aborted(body_)) {
+    failed(Reason::kAbort);
+    co_return;
+  }
   if (head_.status == 200) {
     core_.shared().fleet.succeeded(open_.worker);
     machine.on_whole(net::now(), id());
