@@ -49,7 +49,7 @@ struct MigrationOptions {
   Duration first_token_limit = std::chrono::seconds(600);  // hard
   Duration tail_limit = std::chrono::seconds(2);           // from the finish reason to the end
   Duration comment_every = std::chrono::seconds(5);
-  Duration verdict_limit = std::chrono::seconds(1);  // is the worker that cut us dead or not?
+  Duration verdict_limit = std::chrono::seconds(3);  // is the worker that cut us dead or not?
   Duration retry_after_max = std::chrono::seconds(10);
   int attempts_without_progress = 4;
   int poison_deaths = 3;
@@ -294,6 +294,7 @@ class RequestMachine {
   void refuse(std::string_view why);
   int deaths_seen() const;
   bool is_poison() const;
+  bool take_suspect_slot(std::size_t index);
   void open_plain(Instant now, std::size_t worker, bool is_hedge, bool suspect, bool charged_hedge);
   void adopt(const Attempt& attempt);
   void begin_attempt(Instant now, Attempt attempt, const OpenAttempt& open);

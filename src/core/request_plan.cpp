@@ -31,7 +31,6 @@ void RequestMachine::begin_plan(Instant now, Plan plan) {
                  static_cast<std::int64_t>(plan.carried);
   cells.prefill_owed.fetch_add(plan.prefill, std::memory_order_relaxed);
   cells.resume_prefill.fetch_add(plan.prefill, std::memory_order_relaxed);
-  if (plan.suspect) cells.suspects.store(1, std::memory_order_relaxed);
   if (!plan.is_hedge) state_ = State::kPreparing;
   plan_ = std::move(plan);
   advance_plan(now);

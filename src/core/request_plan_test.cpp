@@ -464,7 +464,7 @@ TEST(Resume, StartsAnewOnAnotherVocabularyWhileNothingWasSent) {
   // The old engine's prompt ids mean nothing here: they are asked for when they are needed.
   bench.token(2, {.ids = {41}, .text = "x", .count = 1, .with_prompt_ids = false});
   bench.failed(2);
-  bench.run(seconds(2));  // until it is known whether worker 1 died of it
+  bench.run(seconds(4));  // until it is known whether worker 1 died of it
   EXPECT_EQ(bench.log().back(), "ask prompt_ids 2");
 }
 

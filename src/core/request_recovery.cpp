@@ -33,7 +33,6 @@ void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttem
   // A whole answer is silent until its end: its silence says nothing of the worker.
   if (spec_.stream && cells.reading.fetch_add(1, std::memory_order_relaxed) == 0)
     cells.progress(now);
-  if (attempt.is_suspect) cells.suspects.store(1, std::memory_order_relaxed);
   record_.attempts += 1;
   if (attempt.is_hedge) record_.hedges += 1;
   record_.workers.push_back(attempt.worker);
@@ -153,6 +152,12 @@ bool RequestMachine::is_poison() const {
          last.tokens <= options_.poison_tokens;
 }
 
+// Another core may have taken it since the pick: then this one waits for the next look.
+bool RequestMachine::take_suspect_slot(std::size_t index) {
+  std::int32_t nobody = 0;
+  return worker(index).cells->suspects.compare_exchange_strong(nobody, 1);
+}
+
 // A request that was already running at a death waits to know whether it was there at another.
 bool RequestMachine::verdict_pending(Instant now) const {
   if (past_.empty() || !past_.back().connection_lost) return false;
@@ -243,6 +248,7 @@ void RequestMachine::try_place(Instant now) {
   if (tokens && can_restart() && (!chosen || is_excluded(*chosen))) {
     const auto plain = pick(false, false, suspect);
     if (plain && (!chosen || !is_excluded(*plain))) {
+      if (suspect && !take_suspect_slot(*plain)) return;
       open_plain(now, *plain, false, suspect, false);
       return;
     }
@@ -256,6 +262,7 @@ void RequestMachine::try_place(Instant now) {
     not_before_ = until;
     return;
   }
+  if (suspect && !take_suspect_slot(*chosen)) return;
   if (!tokens) {
     open_plain(now, *chosen, false, suspect, false);
     return;

@@ -83,6 +83,13 @@ WorkerMachine::Wish WorkerMachine::probed(Instant now, ProbeResult result) {
     probes_failed_ = 0;
     return die(now, "refused");
   }
+  if (result == ProbeResult::kReset && ++probes_failed_ < kProbesIdle) {
+    // Requests may be waiting to know whether it died: asked again at once.
+    Wish again;
+    again.probe = true;
+    probing_ = true;
+    return again;
+  }
   if (result != ProbeResult::kAnswered) return probe_failed(now);
   probes_failed_ = 0;
   alive_at_ = now;

@@ -19,8 +19,9 @@
 
 namespace hf::core {
 
-/// What the outcome of a probe was. `kInconclusive`: our own loop was late, it proves nothing.
-enum class ProbeResult : std::uint8_t { kAnswered, kRefused, kSilent, kBad, kInconclusive };
+/// What the outcome of a probe was. `kReset`: the connection ended under it, as at a death; the
+/// next one tells. `kInconclusive`: our own loop was late, it proves nothing.
+enum class ProbeResult : std::uint8_t { kAnswered, kRefused, kSilent, kReset, kBad, kInconclusive };
 
 class WorkerMachine {
  public:

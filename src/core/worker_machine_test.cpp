@@ -289,5 +289,16 @@ TEST(WorkerMachine, AnAnsweredProbeIsTold) {
   EXPECT_EQ(worker.machine.alive_at(), worker.now);
 }
 
+// Found by poison_request under ASan: the probe under way at a death was reset, the verdict then
+// took a second, and a request that kills engines was placed on a fourth one.
+TEST(WorkerMachine, AProbeThatADeathResetsIsSentAgainAtOnce) {
+  Worker worker;
+  worker.make_ready().with_stream();
+  EXPECT_TRUE(worker.machine.tick(worker.now + seconds(1)).probe);
+  EXPECT_TRUE(worker.machine.probed(worker.now + seconds(1), ProbeResult::kReset).probe);
+  EXPECT_TRUE(worker.machine.probed(worker.now + seconds(1), ProbeResult::kRefused).changed);
+  EXPECT_EQ(worker.machine.state(), State::kDead);
+}
+
 }  // namespace
 }  // namespace hf::core

@@ -167,7 +167,7 @@ net::Task<void> Fleet::probe(std::size_t index) {
   } else if (answer.error().code == Code::kRefused) {
     result = ProbeResult::kRefused;
   } else if (answer.error().code == Code::kReset || answer.error().code == Code::kClosed) {
-    result = ProbeResult::kBad;
+    result = ProbeResult::kReset;
   }
   // A late loop makes every answer late: that proves nothing about the engine.
   if (result == ProbeResult::kSilent && now - started > options_.probe_timeout + kLateLoop) {
