@@ -98,7 +98,9 @@ net::Task<bool> AttemptDriver::connect_and_send() {
       const auto limit = net::now() + core_.shared().options.connect_timeout;
       auto connected = co_await connection_->connect(limit);
       if (!connected) {
-        failed(Reason::kConnect);
+        // Refused after the request had been sent once: it was perhaps running when the worker
+        // died.
+        failed(tries == 0 ? Reason::kConnect : Reason::kReset);
         co_return false;
       }
     }
