@@ -38,6 +38,12 @@ struct Flags {
   double admission_hold = 5;
   double resume_hold = 60;
   std::int64_t prefill_max = 65'536;
+  std::int64_t bytes_max = std::int64_t{1} << 30;
+  frontend::LimitOptions limits;
+  double idle_timeout = 75;
+  double header_timeout = 10;
+  double body_timeout = 30;
+  double slow_client_timeout = 30;
 };
 
 Duration from_seconds(double value) {
@@ -102,6 +108,12 @@ Result<frontend::ServeOptions> to_options(const Flags& flags) {
   options.migration.admission_hold = from_seconds(flags.admission_hold);
   options.migration.resume_hold = from_seconds(flags.resume_hold);
   options.resume_prefill_tokens_max = flags.prefill_max;
+  options.continuation_bytes_max = flags.bytes_max;
+  options.limits = flags.limits;
+  options.limits.idle_timeout = from_seconds(flags.idle_timeout);
+  options.limits.header_timeout = from_seconds(flags.header_timeout);
+  options.limits.body_timeout = from_seconds(flags.body_timeout);
+  options.limits.slow_client_timeout = from_seconds(flags.slow_client_timeout);
   options.version = version();
   options.commit = commit();
   return options;
@@ -156,6 +168,40 @@ void add_continuation_flags(CLI::App& serve, Flags& flags) {
       ->capture_default_str();
 }
 
+void add_limit_flags(CLI::App& serve, Flags& flags) {
+  const auto number = [&](const char* flag, const char* variable, std::int64_t& to,
+                          const char* text, std::int64_t least) {
+    serve.add_option(flag, to, text)
+        ->envname(variable)
+        ->check(CLI::Range(least, std::int64_t{1} << 40))
+        ->capture_default_str();
+  };
+  const auto time = [&](const char* flag, const char* variable, double& to, const char* text) {
+    serve.add_option(flag, to, text)
+        ->envname(variable)
+        ->check(CLI::Range(0.01, 86'400.0))
+        ->capture_default_str();
+  };
+  number("--continuation-bytes-max", "HOLDFAST_CONTINUATION_BYTES_MAX", flags.bytes_max,
+         "bodies and ledgers of all requests, bytes; above it new ones are shed", 1024);
+  number("--limits-connections-max", "HOLDFAST_LIMITS_CONNECTIONS_MAX",
+         flags.limits.connections_max, "connections of clients; 0: no limit", 0);
+  number("--limits-running-max", "HOLDFAST_LIMITS_RUNNING_MAX", flags.limits.running_max,
+         "requests in progress; 0: no limit", 0);
+  number("--limits-body-bytes-max", "HOLDFAST_LIMITS_BODY_BYTES_MAX", flags.limits.body_bytes_max,
+         "a request body", 1024);
+  number("--limits-header-bytes-max", "HOLDFAST_LIMITS_HEADER_BYTES_MAX",
+         flags.limits.header_bytes_max, "a request head", 1024);
+  time("--limits-idle-timeout", "HOLDFAST_LIMITS_IDLE_TIMEOUT", flags.idle_timeout,
+       "seconds that a connection may wait for its next request");
+  time("--limits-header-timeout", "HOLDFAST_LIMITS_HEADER_TIMEOUT", flags.header_timeout,
+       "seconds from a request's first byte to the end of its head");
+  time("--limits-body-timeout", "HOLDFAST_LIMITS_BODY_TIMEOUT", flags.body_timeout,
+       "seconds for each 16 KiB of a body");
+  time("--limits-slow-client-timeout", "HOLDFAST_LIMITS_SLOW_CLIENT_TIMEOUT",
+       flags.slow_client_timeout, "seconds without a byte taken of what is to be read");
+}
+
 }  // namespace
 
 void add_serve_command(CLI::App& app, int& exit_code) {
@@ -200,6 +246,7 @@ void add_serve_command(CLI::App& app, int& exit_code) {
   serve->add_option("--port-file", flags->port_file,
                     "write {\"listen\":PORT,\"system\":PORT} there when listening");
   add_continuation_flags(*serve, *flags);
+  add_limit_flags(*serve, *flags);
   serve->callback([flags, &exit_code] { exit_code = run(*flags); });
 }
 

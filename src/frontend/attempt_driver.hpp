@@ -36,6 +36,9 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
   int status() const { return head_.status; }
   const wire::ResponseHead& head() const { return head_; }
   const std::string& body() const { return body_; }
+  std::size_t memory_bytes() const {
+    return call_.body.capacity() + raw_.capacity() + body_.capacity();
+  }
 
   /// Runs the attempt; keeps itself alive.
   static net::Task<void> run(std::shared_ptr<AttemptDriver> self);

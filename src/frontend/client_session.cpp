@@ -16,6 +16,7 @@ namespace hf::frontend {
 namespace {
 
 constexpr std::size_t kRequestIdMax = 128;
+constexpr std::size_t kUnreadAnswerBytesMax = 64 * 1024;
 
 bool is_request_id(std::string_view id) {
   const auto fits = [](char c) {
@@ -70,6 +71,13 @@ net::Task<bool> answer(DataCore& core, http::ServerConnection& client, http::Req
   std::string request_id =
       given && is_request_id(*given) ? std::string(*given) : core.new_id("hf-");
   const bool keep = request.keep_alive && !core.is_draining();
+  if (request.method == "POST" && core.is_full()) {
+    core.shared().metrics.shed_total.with(telemetry::kUnknownModel, "running")->add();
+    const auto refusal = error_response(overloaded("limits.running_max"), request_id);
+    http::append_response(client.out(), refusal, keep);
+    client.flush_now();
+    co_return keep;
+  }
   if (const auto endpoint = generation_endpoint(request)) {
     auto generation = generate(core, client, std::move(request), *endpoint, std::move(request_id));
     co_return co_await std::move(generation);
@@ -87,27 +95,82 @@ net::Task<bool> answer(DataCore& core, http::ServerConnection& client, http::Req
   co_return keep;
 }
 
-}  // namespace
+void refuse(DataCore& core, http::ServerConnection& client, const core::ClientError& error) {
+  http::append_response(client.out(), error_response(error, core.new_id("hf-")), false);
+  client.flush_now();
+}
 
-net::Task<void> serve_client(DataCore& core, net::Socket socket) {
-  http::ServerConnection client(core.core(), std::move(socket));
-  core.connection_opened();
+http::ReadLimits read_limits(DataCore& core) {
+  const auto& limits = core.shared().options.limits;
+  http::ReadLimits out;
+  out.head_bytes_max = static_cast<std::size_t>(limits.header_bytes_max);
+  out.body_bytes_max = static_cast<std::size_t>(limits.body_bytes_max);
+  out.idle_max = limits.idle_timeout;
+  out.head_max = limits.header_timeout;
+  out.body_progress_max = limits.body_timeout;
+  out.budget = &core.shared().usage.bytes;
+  return out;
+}
+
+// Over the limit of connections: told so, a few at a time.
+net::Task<void> refuse_connection(DataCore& core, http::ServerConnection& client) {
+  core.shared().metrics.shed_total.with(telemetry::kUnknownModel, "connections")->add();
+  if (!core.may_refuse_slowly()) {
+    client.reset();
+    co_return;
+  }
+  core.refusing(1);
+  refuse(core, client, overloaded("limits.connections_max"));
+  co_await client.close_gracefully();
+  core.refusing(-1);
+}
+
+void request_unread(DataCore& core, http::ServerConnection& client,
+                    const http::ReadFailure& failure) {
+  auto& metrics = core.shared().metrics;
+  if (failure.status == 0) return;
+  if (failure.status == 408) metrics.clients_cut_total.with("request_timeout")->add();
+  if (failure.status == 503) {
+    metrics.shed_total.with(telemetry::kUnknownModel, "bytes")->add();
+    refuse(core, client, overloaded("continuation.bytes_max"));
+    return;
+  }
+  refuse(core, client, read_failure(failure.status, failure.error.detail));
+}
+
+net::Task<void> serve_requests(DataCore& core, http::ServerConnection& client, ClientPlace place) {
   for (;;) {
-    auto request = co_await client.read_request();
+    // Answers that nobody reads do not pile up: cut_slow_clients() ends the wait.
+    if (client.unsent() > kUnreadAnswerBytesMax && !co_await client.drained(kUnreadAnswerBytesMax))
+      break;
+    core.client_waits(place);
+    auto reading = client.read_request(read_limits(core));
+    auto request = co_await std::move(reading);
+    core.client_is_served(place);
     if (!request) {
-      if (request.error().status != 0) {
-        const auto error = read_failure(request.error().status, request.error().error.detail);
-        http::append_response(client.out(), error_response(error, {}), false);
-        client.flush_now();
-      }
+      request_unread(core, client, request.error());
       break;
     }
     auto answered = answer(core, client, std::move(*request));
     if (!co_await std::move(answered)) break;
-    if (client.gone()) break;
   }
-  if (!client.gone()) co_await client.close_gracefully();
-  core.connection_closed();
+}
+
+}  // namespace
+
+net::Task<void> serve_client(DataCore& core, net::Socket socket) {
+  http::ServerConnection client(core.core(), std::move(socket));
+  const auto place = core.add_client(client);
+  if (!place) {
+    auto refused = refuse_connection(core, client);
+    co_await std::move(refused);
+    co_return;
+  }
+  auto serving = serve_requests(core, client, *place);
+  co_await std::move(serving);
+  // Also one that ended its side may still read the rest of its answer.
+  co_await client.close_gracefully();
+  core.remove_client(*place);
 }
 
 }  // namespace hf::frontend

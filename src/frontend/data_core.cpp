@@ -12,7 +12,6 @@ namespace {
 
 constexpr Duration kTick = std::chrono::milliseconds(10);
 constexpr Duration kLateLoop = std::chrono::milliseconds(100);
-constexpr Duration kQuantileEvery = std::chrono::seconds(1);
 constexpr double kRetryRatio = 0.2;
 constexpr double kRetriesPerSecond = 10;
 
@@ -84,15 +83,65 @@ void DataCore::cut() {
 std::list<std::shared_ptr<RequestDriver>>::iterator DataCore::add(
     std::shared_ptr<RequestDriver> driver) {
   running_.fetch_add(1, std::memory_order_relaxed);
+  shared_.usage.requests.fetch_add(1, std::memory_order_relaxed);
   context_.running_requests += 1;
   return requests_.insert(requests_.end(), std::move(driver));
 }
 
 void DataCore::remove(std::list<std::shared_ptr<RequestDriver>>::iterator it) {
   running_.fetch_sub(1, std::memory_order_relaxed);
+  shared_.usage.requests.fetch_sub(1, std::memory_order_relaxed);
   context_.running_requests -= 1;
   requests_.erase(it);
   room_made();
+}
+
+bool DataCore::is_full() const {
+  const auto max = static_cast<std::size_t>(shared_.options.limits.running_max);
+  return max > 0 && shared_.usage.requests.load(std::memory_order_relaxed) >= max;
+}
+
+std::optional<ClientPlace> DataCore::add_client(http::ServerConnection& connection) {
+  const auto& options = shared_.options;
+  const auto max = static_cast<std::size_t>(options.limits.connections_max);
+  const auto share = std::max<std::size_t>(1, max / options.data_cores);
+  if (max > 0 && waiting_.size() + served_.size() >= share) {
+    if (waiting_.empty()) return std::nullopt;
+    shared_.metrics.clients_cut_total.with("idle_evicted")->add();
+    const auto oldest = waiting_.begin();
+    client_is_served(oldest);  // not to be taken twice: its session removes it, a moment later
+    oldest->connection->abort();
+  }
+  shared_.usage.connections.fetch_add(1, std::memory_order_relaxed);
+  return waiting_.insert(waiting_.end(), ClientEntry{&connection, true});
+}
+
+void DataCore::remove_client(ClientPlace place) {
+  shared_.usage.connections.fetch_sub(1, std::memory_order_relaxed);
+  (place->is_waiting ? waiting_ : served_).erase(place);
+}
+
+void DataCore::client_waits(ClientPlace place) {
+  waiting_.splice(waiting_.end(), place->is_waiting ? waiting_ : served_, place);
+  place->is_waiting = true;
+}
+
+void DataCore::client_is_served(ClientPlace place) {
+  served_.splice(served_.end(), place->is_waiting ? waiting_ : served_, place);
+  place->is_waiting = false;
+}
+
+// Whoever takes no byte for so long holds memory, a connection and an engine's sequence.
+void DataCore::cut_slow_clients(Instant now) {
+  const auto limit = shared_.options.limits.slow_client_timeout;
+  for (auto* clients : {&waiting_, &served_}) {
+    for (const auto& client : *clients) {
+      auto& connection = *client.connection;
+      if (connection.unsent() == 0 || now - connection.write_progress_at() < limit) continue;
+      shared_.metrics.clients_cut_total.with("slow")->add();
+      connection.cut();
+    }
+  }
 }
 
 void DataCore::report(std::size_t worker, core::Reason reason) {
@@ -119,12 +168,16 @@ void DataCore::tick(Instant now, Duration lag) {
   if (lag > kLateLoop) {
     for (const auto& driver : requests_) driver->restart_clocks(now);
   }
-  if (now >= quantile_at_) {
-    quantile_at_ = now + kQuantileEvery;
-    first_token_.turn(now);
-    context_.first_token_p99 = first_token_.quantile(0.99);
-  }
+  if (now >= second_at_) every_second(now);
   for (const auto& driver : requests_) driver->tick(now);
+}
+
+void DataCore::every_second(Instant now) {
+  second_at_ = now + std::chrono::seconds(1);
+  first_token_.turn(now);
+  context_.first_token_p99 = first_token_.quantile(0.99);
+  for (const auto& driver : requests_) driver->count_memory();
+  cut_slow_clients(now);
 }
 
 std::string DataCore::new_id(std::string_view prefix) {

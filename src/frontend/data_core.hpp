@@ -6,6 +6,7 @@
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,8 +15,10 @@
 #include "core/request_machine.hpp"
 #include "frontend/fleet.hpp"
 #include "frontend/options.hpp"
+#include "frontend/usage.hpp"
 #include "http/listener.hpp"
 #include "http/pool.hpp"
+#include "http/server_connection.hpp"
 #include "net/core.hpp"
 #include "net/signal.hpp"
 #include "net/ticker.hpp"
@@ -32,7 +35,15 @@ struct Shared {
   telemetry::ServeMetrics& metrics;
   telemetry::AccessLog* access_log;  // may be null
   Fleet& fleet;
+  Usage& usage;
 };
+
+/// A client's connection as its core sees it: waiting for a request, or being served.
+struct ClientEntry {
+  http::ServerConnection* connection = nullptr;
+  bool is_waiting = true;
+};
+using ClientPlace = std::list<ClientEntry>::iterator;
 
 class DataCore {
  public:
@@ -69,15 +80,27 @@ class DataCore {
   void room_made();
   std::string new_id(std::string_view prefix);
   std::size_t requests() const { return running_.load(std::memory_order_relaxed); }
-  std::size_t connections() const { return connections_.load(std::memory_order_relaxed); }
-  void connection_opened() { connections_.fetch_add(1, std::memory_order_relaxed); }
-  void connection_closed() { connections_.fetch_sub(1, std::memory_order_relaxed); }
+  /// limits.running_max is reached.
+  bool is_full() const;
+  /// A new client. At the core's share of connections_max the one that has been waiting for a
+  /// request the longest is closed for it; where none waits: nullopt, the client is to be refused.
+  std::optional<ClientPlace> add_client(http::ServerConnection& connection);
+  void remove_client(ClientPlace place);
+  void client_waits(ClientPlace place);
+  void client_is_served(ClientPlace place);
+  /// How clients are refused that came over the limit: with an answer, while few are.
+  bool may_refuse_slowly() const { return refusing_ < kRefusingMax; }
+  void refusing(int change) { refusing_ += change; }
   /// Recent times to the first token, for the hedge.
   core::LatencyWindow& first_token_window() { return first_token_; }
   telemetry::Histogram& inter_token() { return *inter_token_; }
 
  private:
+  static constexpr int kRefusingMax = 64;
+
   void tick(Instant now, Duration lag);
+  void every_second(Instant now);
+  void cut_slow_clients(Instant now);
 
   Shared shared_;
   net::Core core_;
@@ -92,10 +115,12 @@ class DataCore {
   std::shared_ptr<const FleetSnapshot> snapshot_;
   std::list<std::shared_ptr<RequestDriver>> requests_;  // in order of arrival
   std::atomic<std::size_t> running_{0};
-  std::atomic<std::size_t> connections_{0};
+  std::list<ClientEntry> waiting_;  // for a request, the longest first
+  std::list<ClientEntry> served_;
+  int refusing_ = 0;
   std::unique_ptr<http::Listener> listener_;
   std::unique_ptr<net::Ticker> ticker_;
-  Instant quantile_at_{};
+  Instant second_at_{};
   bool draining_ = false;
   bool room_posted_ = false;
   std::vector<std::pair<std::size_t, core::Reason>> reports_;  // to be posted

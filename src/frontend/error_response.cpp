@@ -58,11 +58,23 @@ core::ClientError not_found(std::string_view method, std::string_view path) {
   return out;
 }
 
+core::ClientError overloaded(std::string_view limit) {
+  core::ClientError out;
+  out.status = 503;
+  out.type = "server_error";
+  out.code = "overloaded";
+  out.message = "This frontend is at its limit " + std::string(limit) + "; try again.";
+  out.retry_after = std::chrono::seconds(1);
+  return out;
+}
+
 core::ClientError read_failure(int status, std::string_view detail) {
   core::ClientError out;
   out.status = status;
   out.type = "invalid_request_error";
-  out.code = status == 413 ? "too_large" : "bad_request";
+  out.code = status == 413 || status == 431 ? "too_large"
+             : status == 408                ? "timeout"
+                                            : "bad_request";
   out.message = std::string(detail);
   out.should_retry = false;
   return out;

@@ -19,6 +19,8 @@ std::string error_event(const core::ClientError& error);
 
 core::ClientError bad_request(const Error& error);
 core::ClientError not_found(std::string_view method, std::string_view path);
+/// A limit of this frontend is reached: 503, to be tried again.
+core::ClientError overloaded(std::string_view limit);
 core::ClientError read_failure(int status, std::string_view detail);
 
 }  // namespace hf::frontend

@@ -126,6 +126,7 @@ void RequestDriver::start(Instant now) {
   running_gauge_->add(1);
   machine_ = std::make_unique<core::RequestMachine>(
       std::move(spec), core_.shared().options.migration, core_.context(), *this);
+  if (chunked_) client_.set_probe("HTTP/1.1 100 Continue\r\n\r\n");
   client_.on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->client_gone();
   });
@@ -135,13 +136,14 @@ void RequestDriver::start(Instant now) {
 
 void RequestDriver::client_gone() {
   if (is_done_) return;
+  const std::string_view reason = client_.was_cut() ? "slow_client" : "client_gone";
   if (machine_) {
     core_.shared()
-        .metrics.cancellations_total.with("client_gone", core::to_string(machine_->state()))
+        .metrics.cancellations_total.with(reason, core::to_string(machine_->state()))
         ->add();
     machine_->on_client_gone(net::now());
   }
-  finish(499, "client_gone");
+  finish(499, reason);
   settle();
 }
 
@@ -165,6 +167,16 @@ void RequestDriver::tick(Instant now) {
 
 void RequestDriver::restart_clocks(Instant now) {
   if (!is_done_ && machine_) machine_->restart_clocks(now);
+}
+
+void RequestDriver::count_memory() {
+  std::size_t bytes = client_.out().capacity();
+  if (request_) {
+    bytes += request_->body.capacity() + request_->prompt_ids.capacity() * sizeof(core::TokenId);
+  }
+  if (machine_) bytes += machine_->memory_bytes();
+  for (const auto& attempt : attempts_) bytes += attempt->memory_bytes();
+  http_.held.set(static_cast<std::int64_t>(bytes));
 }
 
 void RequestDriver::cut() {
@@ -269,6 +281,7 @@ void RequestDriver::open(const core::OpenAttempt& open) {
   }
   auto attempt = std::make_shared<AttemptDriver>(shared_from_this(), open, std::move(call));
   attempts_.push_back(attempt);
+  count_memory();
   // Posted: nothing of the attempt may run inside of the machine's call.
   core_.core().post([&core = core_.core(), attempt = std::move(attempt)]() mutable {
     core.spawn(AttemptDriver::run(std::move(attempt)), "attempt");

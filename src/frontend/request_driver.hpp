@@ -37,6 +37,8 @@ class RequestDriver final : public core::RequestActions,
   void on_room(Instant now);
   void tick(Instant now);
   void restart_clocks(Instant now);
+  /// Tells the byte budget what this request holds now.
+  void count_memory();
   /// The process ends: one clear error now.
   void cut();
   /// The core is gone: lets go of what the machine holds in the workers' cells. Last call.

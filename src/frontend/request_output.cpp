@@ -34,6 +34,7 @@ std::string_view RequestDriver::fidelity() const {
 
 void RequestDriver::send_head() {
   if (std::exchange(head_sent_, true)) return;
+  client_.set_probe(chunked_ ? "3\r\n:\n\n\r\n" : ":\n\n");  // an empty comment
   status_ = 200;
   wire::Headers headers;
   headers.append("Content-Type", "text/event-stream; charset=utf-8");
@@ -155,6 +156,7 @@ void RequestDriver::fail(const core::ClientError& error) {
 
 void RequestDriver::finish(int status, std::string_view outcome) {
   if (std::exchange(is_done_, true)) return;
+  client_.set_probe({});
   status_ = status;
   outcome_ = outcome;
   const auto now = net::now();

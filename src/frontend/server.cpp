@@ -27,9 +27,13 @@ class Server {
       : options_(options),
         control_("control"),
         metrics_(registry_, options.version, options.commit),
-        fleet_(control_, options_, metrics_, [this](std::shared_ptr<const FleetSnapshot> snapshot) {
-          publish(std::move(snapshot));
-        }) {}
+        fleet_(control_, options_, metrics_,
+               [this](std::shared_ptr<const FleetSnapshot> snapshot) {
+                 publish(std::move(snapshot));
+               }),
+        usage_(options_.continuation_bytes_max) {
+    set_limit_metrics();
+  }
 
   Result<void> open();
   void run();
@@ -38,6 +42,7 @@ class Server {
   Result<void> open_data_cores();
   Result<void> open_system();
   Result<void> write_port_file();
+  void set_limit_metrics();
   void publish(std::shared_ptr<const FleetSnapshot> snapshot);
   std::size_t requests() const;
   net::Task<void> wait_for_end();
@@ -50,6 +55,7 @@ class Server {
   telemetry::ServeMetrics metrics_;
   std::unique_ptr<telemetry::AccessLog> access_log_;
   Fleet fleet_;
+  Usage usage_;
   std::vector<std::unique_ptr<DataCore>> data_;
   SystemState system_;
   std::unique_ptr<http::Listener> system_listener_;
@@ -72,7 +78,7 @@ Result<void> Server::open() {
 }
 
 Result<void> Server::open_data_cores() {
-  const Shared shared{options_, metrics_, access_log_.get(), fleet_};
+  const Shared shared{options_, metrics_, access_log_.get(), fleet_, usage_};
   std::vector<net::Core*> cores;
   for (std::size_t i = 0; i < options_.data_cores; ++i) {
     routing::PolicyOptions policy;
@@ -95,7 +101,10 @@ Result<void> Server::open_data_cores() {
 Result<void> Server::open_system() {
   system_.fleet = [this] { return fleet_.snapshot(); };
   system_.requests = [this] { return requests(); };
-  system_.metrics = [this] { return registry_.render(); };
+  system_.metrics = [this] {
+    set_limit_metrics();
+    return registry_.render();
+  };
   http::ListenOptions listen;
   http::Endpoint endpoint{options_.system_host, options_.system_port};
   listen.address = endpoint.to_string();
@@ -120,6 +129,17 @@ Result<void> Server::write_port_file() {
                                    "; check the path given with --port-file");
   }
   return {};
+}
+
+void Server::set_limit_metrics() {
+  const auto& limits = options_.limits;
+  const auto set = [this](std::string_view name, auto current, auto max) {
+    metrics_.limit_current.with(name)->set(static_cast<double>(current));
+    metrics_.limit_max.with(name)->set(static_cast<double>(max));
+  };
+  set("connections", usage_.connections.load(), limits.connections_max);
+  set("running", usage_.requests.load(), limits.running_max);
+  set("bytes", usage_.bytes.used(), usage_.bytes.max());
 }
 
 void Server::publish(std::shared_ptr<const FleetSnapshot> snapshot) {
@@ -177,11 +197,7 @@ net::Task<void> Server::drain(net::ProcessSignals& signals) {
   }
   // Error events are still to be written and read.
   const auto grace = net::now() + kCutGrace;
-  const auto busy = [this] {
-    std::size_t open = requests();
-    for (const auto& core : data_) open += core->connections();
-    return open > 0;
-  };
+  const auto busy = [this] { return requests() + usage_.connections > 0; };
   while (busy() && net::now() < grace) {
     co_await net::sleep_until(control_, net::now() + kDrainPoll);
   }

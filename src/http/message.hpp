@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "http/byte_budget.hpp"
 #include "wire/chunk.hpp"
 #include "wire/http_head.hpp"
 
@@ -20,6 +21,7 @@ struct Request {
   std::string query;   // what follows '?', "" when there is none
   wire::Headers headers;
   std::string body;
+  HeldBytes held;  // counts the body where ReadLimits has a budget
   int version_minor = 1;
   bool keep_alive = true;
 };

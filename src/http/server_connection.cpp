@@ -21,7 +21,8 @@ constexpr std::size_t kInputBytesMax = 64 * 1024;
 constexpr std::size_t kScratchBytes = 64 * 1024;
 constexpr std::size_t kKeptCapacity = 64 * 1024;  // an empty out() above it gives its memory back
 constexpr std::size_t kBodyReserveMax = 256 * 1024;
-constexpr std::size_t kLingerBytesMax = 64 * 1024;
+constexpr std::size_t kBodyProgressBytes = 16 * 1024;
+constexpr std::size_t kLingerBytesMax = 32 * 1024 * 1024;
 constexpr Duration kLingerMax = std::chrono::seconds(1);
 constexpr Duration kFlushMax = std::chrono::seconds(5);
 
@@ -58,14 +59,13 @@ struct ServerConnection::State : std::enable_shared_from_this<State> {
   void call_on_gone() {
     if (!on_gone) return;
     core.post([self = shared_from_this()] {
-      if (self->on_gone) std::exchange(self->on_gone, nullptr)();
+      if (self->is_gone && self->on_gone) std::exchange(self->on_gone, nullptr)();
     });
   }
 
   void close() {
     if (is_closed) return;
     is_closed = true;
-    on_gone = nullptr;
     ErrorCode ignored;
     socket.close(ignored);
     drop_output();
@@ -126,6 +126,8 @@ struct ServerConnection::State : std::enable_shared_from_this<State> {
   std::size_t discarded = 0;
   bool is_discarding = false;
   bool has_ended = false;  // nothing more will come in
+  std::string probe;       // tells a client that closed from one that only closed its half
+  bool is_half_closed = false;
 
   std::string out;
   std::size_t sent = 0;  // of out
@@ -134,6 +136,7 @@ struct ServerConnection::State : std::enable_shared_from_this<State> {
   bool is_broken = false;  // nothing more can go out
 
   bool is_gone = false;
+  bool is_cut = false;
   bool is_closed = false;
 };
 
@@ -150,6 +153,7 @@ ServerConnection::ServerConnection(net::Core& core, net::Socket socket)
 }
 
 ServerConnection::~ServerConnection() {
+  state_->on_gone = nullptr;
   state_->close();
 }
 
@@ -174,10 +178,12 @@ net::Task<void> ServerConnection::read_loop(std::shared_ptr<State> state) {
     if (is_would_block(error)) continue;
     if (error) {
       state->has_ended = true;
-      if (error != net::asio::error::eof) {
-        state->is_broken = true;
-        state->drop_output();
+      if (error == net::asio::error::eof) {
+        half_closed(state);
+        break;
       }
+      state->is_broken = true;
+      state->drop_output();
       state->mark_gone();
       break;
     }
@@ -190,6 +196,37 @@ net::Task<void> ServerConnection::read_loop(std::shared_ptr<State> state) {
   }
   state->has_ended = true;
   state->changed.notify_all();
+}
+
+// A closed socket and a half-closed one look the same until something is sent to them.
+void ServerConnection::half_closed(const std::shared_ptr<State>& state) {
+  state->is_half_closed = true;
+  if (state->probe.empty()) {
+    state->mark_gone();
+    return;
+  }
+  state->is_gone = false;
+  state->out += state->probe;
+  flush(state);
+  if (!state->is_broken) state->core.spawn(watch_for_reset(state), "http half-closed");
+}
+
+// At its end of stream a socket is always readable: only an error is news.
+net::Task<void> ServerConnection::watch_for_reset(std::shared_ptr<State> state) {
+  co_await state->socket.async_wait(net::Socket::wait_error, net::tok);
+  if (state->is_closed) co_return;
+  state->is_broken = true;
+  state->drop_output();
+  state->mark_gone();
+}
+
+void ServerConnection::set_probe(std::string bytes) {
+  state_->probe = std::move(bytes);
+  // It ended its side along with the request, when nobody had said yet what to ask it.
+  if (!state_->probe.empty() && state_->is_half_closed && state_->is_gone && !state_->is_broken &&
+      !state_->is_closed) {
+    half_closed(state_);
+  }
 }
 
 namespace {
@@ -243,14 +280,23 @@ net::Task<std::expected<wire::RequestHead, ReadFailure>> read_head(std::shared_p
   }
 }
 
+struct Body {
+  std::string bytes;
+  HeldBytes held;
+};
+
 template <class State>
-net::Task<std::expected<std::string, ReadFailure>> read_body(std::shared_ptr<State> state,
-                                                             const wire::RequestHead& head,
-                                                             ReadLimits limits) {
+net::Task<std::expected<Body, ReadFailure>> read_body(std::shared_ptr<State> state,
+                                                      const wire::RequestHead& head,
+                                                      ReadLimits limits) {
   const std::string too_large =
       "the request body is larger than " + std::to_string(limits.body_bytes_max) + " bytes";
-  std::string body;
+  Body result;
+  result.held = HeldBytes(limits.budget);
+  auto& body = result.bytes;
   BodyDecoder decoder(head);
+  std::size_t progress = 0;
+  Instant progress_until = net::after(net::now(), limits.body_progress_max);
   if (const auto length = decoder.bytes_left()) {
     if (*length > limits.body_bytes_max) {
       co_return std::unexpected(failure(413, Code::kTooLarge, too_large));
@@ -267,15 +313,24 @@ net::Task<std::expected<std::string, ReadFailure>> read_body(std::shared_ptr<Sta
       co_return std::unexpected(failure(413, Code::kTooLarge, too_large));
     }
     consume(*state, *used);
-    if (decoder.done()) co_return body;
+    if (!result.held.try_set(static_cast<std::int64_t>(body.capacity()))) {
+      co_return std::unexpected(
+          failure(503, Code::kUnavailable, "the requests in progress hold all the memory allowed"));
+    }
+    if (decoder.done()) co_return result;
     if (state->has_ended || state->is_closed) {
       co_return std::unexpected(
           failure(0, Code::kReset, "the connection ended in the middle of a request body"));
     }
-    const Instant until = net::after(net::now(), limits.body_progress_max);
-    bool in_time = true;
+    // A byte now and then is no progress: it would hold the rest for hours.
+    progress += *used;
+    if (progress >= kBodyProgressBytes) {
+      progress = 0;
+      progress_until = net::after(net::now(), limits.body_progress_max);
+    }
+    bool in_time = net::now() < progress_until;
     while (in_time && state->in.empty() && !state->has_ended && !state->is_closed) {
-      in_time = co_await state->changed.wait_until(until);
+      in_time = co_await state->changed.wait_until(progress_until);
     }
     if (!in_time && state->in.empty()) {
       co_return std::unexpected(
@@ -311,7 +366,8 @@ net::Task<std::expected<Request, ReadFailure>> ServerConnection::read(std::share
   request.method = std::move(head->method);
   request.target = std::move(head->target);
   request.headers = std::move(head->headers);
-  request.body = std::move(*body);
+  request.body = std::move(body->bytes);
+  request.held = std::move(body->held);
   request.version_minor = head->version_minor;
   request.keep_alive = head->keep_alive;
   co_return request;
@@ -365,7 +421,7 @@ net::Task<bool> ServerConnection::drain(std::shared_ptr<State> state, std::size_
   while (true) {
     if (state->is_closed || state->is_broken) co_return false;
     if (state->unsent() <= bytes) co_return true;
-    if (state->is_gone) co_return false;
+    if (state->is_gone && !state->is_half_closed) co_return false;
     if (!co_await state->changed.wait_until(deadline)) {
       co_return !state->is_closed && !state->is_broken && state->unsent() <= bytes;
     }
@@ -378,6 +434,10 @@ Instant ServerConnection::write_progress_at() const {
 
 bool ServerConnection::gone() const {
   return state_->is_gone || state_->is_closed;
+}
+
+bool ServerConnection::was_cut() const {
+  return state_->is_cut;
 }
 
 void ServerConnection::on_gone(std::function<void()> fn) {
@@ -399,6 +459,7 @@ net::Task<void> ServerConnection::close_gracefully() {
 }
 
 net::Task<void> ServerConnection::end(std::shared_ptr<State> state, Instant flush_deadline) {
+  state->probe.clear();
   flush(state);
   if (co_await drain(state, 0, flush_deadline)) {
     ErrorCode error;
@@ -417,10 +478,20 @@ net::Task<void> ServerConnection::end(std::shared_ptr<State> state, Instant flus
 }
 
 void ServerConnection::abort() {
+  state_->on_gone = nullptr;
   state_->close();
 }
 
+void ServerConnection::cut() {
+  state_->mark_gone();
+  state_->is_cut = true;
+  auto told = std::exchange(state_->on_gone, nullptr);  // reset() would forget it
+  reset();
+  state_->on_gone = std::move(told);
+}
+
 void ServerConnection::reset() {
+  state_->on_gone = nullptr;
   ErrorCode ignored;
   if (!state_->is_closed) {
     state_->socket.set_option(net::asio::socket_base::linger(true, 0), ignored);

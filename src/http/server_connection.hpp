@@ -26,13 +26,14 @@ struct ReadLimits {
   std::size_t head_bytes_max = 64 * 1024;
   std::size_t body_bytes_max = 32 * 1024 * 1024;
   Duration idle_max = std::chrono::seconds(75);           // before the first byte of a request
-  Duration head_max = std::chrono::seconds(30);           // from its first byte to the head's end
-  Duration body_progress_max = std::chrono::seconds(60);  // between two bytes of the body
+  Duration head_max = std::chrono::seconds(10);           // from its first byte to the head's end
+  Duration body_progress_max = std::chrono::seconds(30);  // for 16 KiB of the body, or its rest
+  ByteBudget* budget = nullptr;  // counts bodies while they come in; must outlive the request
 };
 
 /// Why there is no request.
 struct ReadFailure {
-  int status = 0;  // 400, 408, 413, 431: answer it, then close; 0: nobody to answer
+  int status = 0;  // 400, 408, 413, 431, 503: answer it, then close; 0: nobody to answer
   Error error;     // with status 0: kClosed in order between requests, kReset otherwise
 };
 
@@ -62,8 +63,13 @@ class ServerConnection {
   /// unsent() > 0.
   Instant write_progress_at() const;
 
-  /// The client ended its side (FIN counts), reset, or we closed.
+  /// The client ended its side, reset, or we closed.
   bool gone() const;
+  /// From now on a client that ends its side is not gone at once, since it may have closed only
+  /// half of the connection: it is sent `bytes`, which must mean nothing where the answer stands
+  /// (an interim response, a comment). One that has closed answers with a reset and is gone then.
+  /// Empty, as at the start: the end of its side counts.
+  void set_probe(std::string bytes);
   /// `fn` runs once on the core, from the loop and never from within a call of this class, when the
   /// client goes (not when we close), soon if it has gone already. An empty function unsets it. It
   /// does not run after the destruction of the connection.
@@ -72,7 +78,7 @@ class ServerConnection {
   net::Signal& changed();
 
   /// Sends what is unsent (until `flush_deadline`), then end of stream, then reads up to 1 s and
-  /// 64 KiB so that the client sees our last bytes before a reset, then closes.
+  /// 32 MiB so that the client sees our last bytes before a reset, then closes.
   net::Task<void> close_gracefully(Instant flush_deadline);
   /// As above with 5 s for flushing.
   net::Task<void> close_gracefully();
@@ -80,12 +86,17 @@ class ServerConnection {
   void abort();
   /// Closes with a TCP reset.
   void reset();
+  /// The same because of what the client does (not): on_gone() is told.
+  void cut();
+  bool was_cut() const;
 
   net::Core& core();
 
  private:
   struct State;
   static net::Task<void> read_loop(std::shared_ptr<State> state);
+  static void half_closed(const std::shared_ptr<State>& state);
+  static net::Task<void> watch_for_reset(std::shared_ptr<State> state);
   static void flush(const std::shared_ptr<State>& state);
   static net::Task<void> write_loop(std::shared_ptr<State> state);
   static net::Task<std::expected<Request, ReadFailure>> read(std::shared_ptr<State> state,

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <future>
 #include <gtest/gtest.h>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -306,6 +307,116 @@ TEST_F(GoneTest, WhatWasPipelinedBeforeDoesNotHideIt) {
 net::Task<void> leave(ServerConnection& connection, std::atomic<int>* calls) {
   auto request = co_await connection.read_request();
   connection.on_gone([calls] { ++*calls; });
+}
+
+TEST_F(EchoTest, ABodyThatDripsMakesNoProgress) {
+  limits_.body_progress_max = milliseconds(200);
+  auto client = RawSocket::connect(port());
+  client.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n");
+  // A byte every millisecond is never 200 ms of silence.
+  pollfd waiting{client.fd(), POLLIN, 0};
+  const auto limit = net::now() + kTestLimit;
+  do {
+    client.send("x");
+  } while (::poll(&waiting, 1, 1) == 0 && net::now() < limit);
+  EXPECT_EQ(client.read_until("\r\n"), "HTTP/1.1 408 Request Timeout\r\n");
+}
+
+TEST_F(EchoTest, ABodyBeyondTheMemoryBudgetIsShed) {
+  ByteBudget budget(2'000'000);
+  limits_.budget = &budget;
+  const std::string mega(1'000'000, 'x');
+  const std::string head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ";
+  auto first = RawSocket::connect(port());
+  first.send(head + "1500000\r\n\r\n" + mega);
+  while (budget.used() < 1'000'000) std::this_thread::yield();
+  auto second = RawSocket::connect(port());
+  second.send(head + "1000000\r\n\r\n" + mega);
+  EXPECT_EQ(second.read_until("\r\n"), "HTTP/1.1 503 Service Unavailable\r\n");
+  first.close();
+  second.close();
+  EXPECT_TRUE(is_all_over());
+  EXPECT_EQ(budget.used(), 0);
+}
+
+// Serves one request with a probe for half-closed clients; tells when the client has gone.
+net::Task<void> probe_client(ServerConnection& connection, std::promise<bool>* gone,
+                             std::promise<void>* go_on) {
+  auto request = co_await connection.read_request();
+  connection.set_probe("HTTP/1.1 100 Continue\r\n\r\n");
+  bool is_told = false;
+  connection.on_gone([&is_told] { is_told = true; });
+  auto may = go_on->get_future();
+  while (!is_told && may.wait_for(seconds(0)) != std::future_status::ready) {
+    co_await connection.changed().wait_until(net::now() + milliseconds(1));
+  }
+  connection.on_gone({});
+  connection.set_probe({});
+  gone->set_value(is_told && connection.gone());
+  connection.out() += whole_response("answer;");
+  connection.flush_now();
+  co_await connection.close_gracefully();
+}
+
+class ProbeTest : public ServerConnectionTest {
+ protected:
+  ProbeTest() {
+    serve_ = [this](ServerConnection& connection) {
+      return probe_client(connection, &gone_, &go_on_);
+    };
+  }
+  std::promise<bool> gone_;
+  std::promise<void> go_on_;
+};
+
+TEST_F(ProbeTest, AHalfClosedClientIsAskedAndGetsItsAnswer) {
+  auto client = RawSocket::connect(port());
+  client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+  client.shutdown_send();
+  EXPECT_EQ(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  go_on_.set_value();
+  EXPECT_FALSE(gone_.get_future().get());
+  EXPECT_NE(client.read_to_end().find("answer;"), std::string::npos);
+  EXPECT_TRUE(is_all_over());
+}
+
+TEST_F(ProbeTest, AClosedClientIsGone) {
+  auto client = RawSocket::connect(port());
+  client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+  client.close();
+  auto gone = gone_.get_future();
+  ASSERT_EQ(gone.wait_for(kTestLimit), std::future_status::ready);
+  EXPECT_TRUE(gone.get());
+  EXPECT_TRUE(is_all_over());
+}
+
+TEST_F(ProbeTest, AClientThatResetsAfterItsHalfCloseIsGone) {
+  auto client = RawSocket::connect(port());
+  client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+  client.shutdown_send();
+  EXPECT_EQ(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  client.reset();
+  auto gone = gone_.get_future();
+  ASSERT_EQ(gone.wait_for(kTestLimit), std::future_status::ready);
+  EXPECT_TRUE(gone.get());
+  EXPECT_TRUE(is_all_over());
+}
+
+net::Task<void> cut_client(ServerConnection& connection, std::promise<bool>* told) {
+  auto request = co_await connection.read_request();
+  connection.on_gone([told] { told->set_value(true); });
+  connection.cut();
+  co_await net::sleep_until(connection.core(), net::now() + milliseconds(1));
+}
+
+TEST_F(ServerConnectionTest, ACutIsAResetForTheClientAndToldToTheOwner) {
+  std::promise<bool> told;
+  serve_ = [&told](ServerConnection& connection) { return cut_client(connection, &told); };
+  auto client = RawSocket::connect(port());
+  client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+  EXPECT_EQ(client.end_reason(), ECONNRESET);
+  EXPECT_EQ(told.get_future().wait_for(kTestLimit), std::future_status::ready);
+  EXPECT_TRUE(is_all_over());
 }
 
 TEST_F(ServerConnectionTest, DestructionEndsTheReaderWithoutTheCallback) {

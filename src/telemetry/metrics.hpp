@@ -59,6 +59,9 @@ struct ServeMetrics {
   Family<Counter, 1> retry_budget_exhausted_total;  // kind
   Family<Counter, 2> cancellations_total;           // reason, phase
   Family<Counter, 2> shed_total;                    // model, reason
+  Family<Counter, 1> clients_cut_total;             // reason
+  Family<Gauge, 1> limit_current;                   // limit
+  Family<Gauge, 1> limit_max;                       // limit
   Family<Gauge, 2> worker_state;                    // worker, state
   Family<Counter, 2> ejections_total;               // worker, reason
   Family<Counter, 0> access_log_dropped_total;      // lines that the log could not take

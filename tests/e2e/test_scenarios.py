@@ -101,7 +101,8 @@ async def test_prefill_pauses(tmp_path, dialect):
 
 @each_dialect
 async def test_slow_reader(tmp_path, dialect):
-    async with world(tmp_path, dialect, itl_ms=1, max_model_len=9000) as w:
+    async with world(tmp_path, dialect, itl_ms=1, max_model_len=9000,
+                     serve=("--limits-slow-client-timeout", "600")) as w:
         bodies = [make_body(COMPLETIONS, 0, max_tokens=8000) for _ in range(6)]
         want = await w.reference(COMPLETIONS, bodies[:1]) * 6
         slow = Stream(w.frontend.port, COMPLETIONS, bodies[0])
