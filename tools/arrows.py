@@ -25,6 +25,7 @@ ARROWS = {
 }
 ARROWS["frontend"] = {"base", "core", "routing", "wire", "engine", "net", "http", "plane",
                       "discovery", "telemetry"}
+ARROWS["config"] = {"base", "core", "routing", "http", "frontend"}
 ARROWS["worker"] = ARROWS["frontend"] - {"routing"}
 ARROWS["cli"] = set(ARROWS)
 
@@ -33,9 +34,9 @@ ASIO_MODULES = {"net", "http", "plane", "discovery", "telemetry",
 # What modules without I/O never include: they are handed bytes and the time.
 IO_HEADERS = re.compile(r"^(sys/(socket|epoll|select|un|uio|timerfd|eventfd|wait)\.h|netinet/.*|"
                         r"arpa/inet\.h|netdb\.h|poll\.h|unistd\.h|iostream|fstream|openssl/.*)$")
-IO_FREE_MODULES = {"core", "routing", "wire", "engine", "simulator"}
+IO_FREE_MODULES = {"core", "routing", "wire", "engine", "simulator", "config"}
 THREAD_HEADERS = {"thread", "mutex", "shared_mutex", "condition_variable", "future"}
-THREAD_FREE_MODULES = {"core", "routing", "engine", "simulator"}
+THREAD_FREE_MODULES = {"core", "routing", "engine", "simulator", "config"}
 # Beast's parser takes its bytes in Asio's buffer type; that header opens no socket.
 BEAST_NEEDS = "boost/asio/buffer.hpp"
 

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "cli/config_command.hpp"
 #include "cli/engine_command.hpp"
 #include "cli/serve_command.hpp"
 #include "cli/sim_command.hpp"
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
   app.footer("Each subcommand has its own --help, with examples.");
   int exit_code = 0;
   hf::cli::add_serve_command(app, exit_code);
+  hf::cli::add_config_command(app, exit_code);
   hf::cli::add_engine_command(app, exit_code);
   hf::cli::add_sim_command(app, exit_code);
   CLI11_PARSE(app, argc, argv);

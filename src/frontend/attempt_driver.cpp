@@ -95,7 +95,7 @@ net::Task<bool> AttemptDriver::connect_and_send() {
       connection_.emplace(core_.pool().take_new(endpoint));
     }
     if (!reused_) {
-      const auto limit = net::now() + core_.shared().options.connect_timeout;
+      const auto limit = net::now() + core_.options().connect_timeout;
       auto connected = co_await connection_->connect(limit);
       if (!connected) {
         // Refused after the request had been sent once: it was perhaps running when the worker

@@ -101,7 +101,7 @@ void refuse(DataCore& core, http::ServerConnection& client, const core::ClientEr
 }
 
 http::ReadLimits read_limits(DataCore& core) {
-  const auto& limits = core.shared().options.limits;
+  const auto& limits = core.options().limits;
   http::ReadLimits out;
   out.head_bytes_max = static_cast<std::size_t>(limits.header_bytes_max);
   out.body_bytes_max = static_cast<std::size_t>(limits.body_bytes_max);

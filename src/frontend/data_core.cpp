@@ -23,14 +23,15 @@ std::uint64_t seed_of(std::size_t index) {
 
 }  // namespace
 
-DataCore::DataCore(Shared shared, std::size_t index, std::unique_ptr<core::Router> router,
-                   std::shared_ptr<const FleetSnapshot> first)
+DataCore::DataCore(Shared shared, std::shared_ptr<const ServeOptions> options, std::size_t index,
+                   std::unique_ptr<core::Router> router, std::shared_ptr<const FleetSnapshot> first)
     : shared_(shared),
+      options_(std::move(options)),
       core_("data-" + std::to_string(index)),
       pool_(core_),
       random_(seed_of(index)),
       router_(std::move(router)),
-      retries_(kRetryRatio, kRetriesPerSecond / static_cast<double>(shared.options.data_cores)),
+      retries_(kRetryRatio, kRetriesPerSecond / static_cast<double>(options_->data_cores)),
       inter_token_(shared.metrics.inter_token_seconds.with()),
       snapshot_(std::move(first)) {
   context_.view = &snapshot_->view;
@@ -97,12 +98,12 @@ void DataCore::remove(std::list<std::shared_ptr<RequestDriver>>::iterator it) {
 }
 
 bool DataCore::is_full() const {
-  const auto max = static_cast<std::size_t>(shared_.options.limits.running_max);
+  const auto max = static_cast<std::size_t>(options_->limits.running_max);
   return max > 0 && shared_.usage.requests.load(std::memory_order_relaxed) >= max;
 }
 
 std::optional<ClientPlace> DataCore::add_client(http::ServerConnection& connection) {
-  const auto& options = shared_.options;
+  const auto& options = *options_;
   const auto max = static_cast<std::size_t>(options.limits.connections_max);
   const auto share = std::max<std::size_t>(1, max / options.data_cores);
   if (max > 0 && waiting_.size() + served_.size() >= share) {
@@ -133,7 +134,7 @@ void DataCore::client_is_served(ClientPlace place) {
 
 // Whoever takes no byte for so long holds memory, a connection and an engine's sequence.
 void DataCore::cut_slow_clients(Instant now) {
-  const auto limit = shared_.options.limits.slow_client_timeout;
+  const auto limit = options_->limits.slow_client_timeout;
   for (auto* clients : {&waiting_, &served_}) {
     for (const auto& client : *clients) {
       auto& connection = *client.connection;

@@ -31,7 +31,6 @@ class RequestDriver;
 
 /// What all data cores share; every member is safe to use from any of them.
 struct Shared {
-  const ServeOptions& options;
   telemetry::ServeMetrics& metrics;
   telemetry::AccessLog* access_log;  // may be null
   Fleet& fleet;
@@ -48,8 +47,8 @@ using ClientPlace = std::list<ClientEntry>::iterator;
 class DataCore {
  public:
   /// `router` is this core's own.
-  DataCore(Shared shared, std::size_t index, std::unique_ptr<core::Router> router,
-           std::shared_ptr<const FleetSnapshot> first);
+  DataCore(Shared shared, std::shared_ptr<const ServeOptions> options, std::size_t index,
+           std::unique_ptr<core::Router> router, std::shared_ptr<const FleetSnapshot> first);
   ~DataCore();
 
   net::Core& core() { return core_; }
@@ -66,6 +65,9 @@ class DataCore {
 
   // For the drivers, on this core.
   const Shared& shared() const { return shared_; }
+  /// What is in force now. A reload replaces it: take what a request needs when it comes, keep no
+  /// reference across a suspension.
+  const ServeOptions& options() const { return *options_; }
   http::Pool& pool() { return pool_; }
   core::CoreContext& context() { return context_; }
   const FleetSnapshot& fleet() const { return *snapshot_; }
@@ -103,6 +105,7 @@ class DataCore {
   void cut_slow_clients(Instant now);
 
   Shared shared_;
+  std::shared_ptr<const ServeOptions> options_;
   net::Core core_;
   http::Pool pool_;
   Random random_;

@@ -26,10 +26,10 @@ Fleet::Fleet(net::Core& core, const ServeOptions& options, telemetry::ServeMetri
              Publish publish)
     : core_(core), options_(options), metrics_(metrics), publish_(std::move(publish)), pool_(core) {
   std::uint64_t seed = 1;
-  for (const auto& endpoint : options.engines) {
+  for (const auto& engine : options.engines) {
     Worker worker;
-    worker.endpoint = endpoint;
-    worker.name = endpoint.to_string();
+    worker.endpoint = engine.endpoint;
+    worker.name = engine.endpoint.to_string();
     worker.cells = std::make_shared<core::WorkerCells>();
     worker.machine = std::make_unique<core::WorkerMachine>(worker.cells, ++seed);
     workers_.push_back(std::move(worker));

@@ -1,7 +1,10 @@
-// What `holdfast serve` can be told. Defaults are those of docs/configuration.md.
+// What `holdfast serve` can be told. The keys that set these fields, their texts and bounds are the
+// table in src/config/keys.cpp; defaults are those of docs/configuration.md, which it generates.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +13,22 @@
 #include "http/endpoint.hpp"
 
 namespace hf::frontend {
+
+/// One entry of `engines`.
+struct EngineOptions {
+  http::Endpoint endpoint;
+  std::string api_key_env;  // the variable that holds its key; empty: none
+
+  bool operator==(const EngineOptions&) const = default;
+};
+
+/// `models.NAME`: what differs for one model. Unset: the key of the same name for all.
+struct ModelOptions {
+  std::vector<std::string> fallback;  // models to try before the first token, in order
+  std::optional<Duration> admission_hold;
+  std::optional<Duration> first_token_limit;
+  std::optional<Duration> token_limit;
+};
 
 /// `limits`: 0 is no limit where it is a number of things.
 struct LimitOptions {
@@ -23,23 +42,48 @@ struct LimitOptions {
   Duration slow_client_timeout = std::chrono::seconds(30);  // without a byte of the answer taken
 };
 
+struct CanaryOptions {
+  bool enabled = false;  // true in Kubernetes
+  Duration wait_time = std::chrono::seconds(10);
+  Duration timeout = std::chrono::seconds(3);
+};
+
+enum class OnDisconnect : std::uint8_t { kKill, kStop, kFinish };
+enum class Auth : std::uint8_t { kNone, kPassthrough };
+
 struct ServeOptions {
-  std::vector<http::Endpoint> engines;
+  std::vector<EngineOptions> engines;
+  std::map<std::string, ModelOptions, std::less<>> models;
   std::string listen = "127.0.0.1:8000";
   std::string system_host = "127.0.0.1";
   std::uint16_t system_port = 9090;
+  std::string admin = "127.0.0.1:9091";
+  std::string admin_token;  // a secret
   std::string routing = "least-loaded";
+  std::string session_key = "x-user-id";
   std::size_t data_cores = 2;
-  std::string access_log;  // empty: none; "-": standard output
-  std::string port_file;   // empty: none
+  std::string access_log;                // empty: none; "-": standard output
+  std::string port_file;                 // empty: none
+  bool warn_of_unknown_keys = false;     // config.unknown: warn
+  std::vector<std::string> proxy_paths;  // of other endpoints
+  Auth auth = Auth::kNone;
+  std::vector<std::string> trusted_proxies;
+  OnDisconnect on_disconnect = OnDisconnect::kKill;
+
   std::int64_t resume_prefill_tokens_max = 65'536;
+  std::int64_t admission_queue_max = 1'000;  // requests
   core::MigrationOptions migration;
   std::int64_t continuation_bytes_max = std::int64_t{1024} * 1024 * 1024;
+  bool inject_seed = false;  // continuation.inject_seed: exact
   LimitOptions limits;
+  CanaryOptions canary;
+  std::optional<double> active_decode_blocks_threshold;  // 0…1
+  std::optional<std::int64_t> active_prefill_tokens_threshold;
+
   Duration connect_timeout = std::chrono::seconds(1);
   Duration probe_timeout = std::chrono::milliseconds(400);
   Duration drain_limit = std::chrono::seconds(300);
-  std::string version = "dev";
+  std::string version = "dev";  // not keys
   std::string commit = "unknown";
 };
 

@@ -124,8 +124,8 @@ void RequestDriver::start(Instant now) {
                                                             : std::string(telemetry::kUnknownModel);
   running_gauge_ = metrics.requests_running.with(model_label_);
   running_gauge_->add(1);
-  machine_ = std::make_unique<core::RequestMachine>(
-      std::move(spec), core_.shared().options.migration, core_.context(), *this);
+  machine_ = std::make_unique<core::RequestMachine>(std::move(spec), core_.options().migration,
+                                                    core_.context(), *this);
   if (chunked_) client_.set_probe("HTTP/1.1 100 Continue\r\n\r\n");
   client_.on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->client_gone();

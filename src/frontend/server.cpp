@@ -78,7 +78,7 @@ Result<void> Server::open() {
 }
 
 Result<void> Server::open_data_cores() {
-  const Shared shared{options_, metrics_, access_log_.get(), fleet_, usage_};
+  const Shared shared{metrics_, access_log_.get(), fleet_, usage_};
   std::vector<net::Core*> cores;
   for (std::size_t i = 0; i < options_.data_cores; ++i) {
     routing::PolicyOptions policy;
@@ -86,7 +86,9 @@ Result<void> Server::open_data_cores() {
     policy.seed = i + 1;
     auto router = routing::make_policy(options_.routing, policy);
     if (!router) return std::unexpected(router.error());
-    data_.push_back(std::make_unique<DataCore>(shared, i, std::move(*router), fleet_.snapshot()));
+    data_.push_back(std::make_unique<DataCore>(shared,
+                                               std::make_shared<const ServeOptions>(options_), i,
+                                               std::move(*router), fleet_.snapshot()));
     cores.push_back(&data_.back()->core());
   }
   http::ListenOptions listen;

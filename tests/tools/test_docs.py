@@ -9,7 +9,7 @@ BIN = os.environ.get("HOLDFAST_BIN", str(ROOT / "build/release/holdfast"))
 
 
 def help_of(subcommand):
-    run = subprocess.run([BIN, subcommand, "--help"], capture_output=True, text=True)
+    run = subprocess.run([BIN, *subcommand.split(), "--help"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -28,7 +28,8 @@ def test_configuration_lists_every_flag_of_serve():
 def test_commands_in_documents_use_flags_that_exist():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for line in document.read_text().replace("\\\n", " ").splitlines():
-            for command in re.findall(r"(?:^|/)holdfast (serve|engine|sim) (--[^`|#&]*)", line):
+            for command in re.findall(r"(?:^|/)holdfast (serve|engine|sim|config check) "
+                                      r"(--[^`|#&]*)", line):
                 unknown = flags_in(command[1]) - flags_in(help_of(command[0]))
                 assert not unknown, f"{document.name}: {line}: {unknown}"
 
@@ -52,6 +53,7 @@ def test_bad_flags_name_the_thing_and_the_remedy():
     engine = ["--engine", "http://h:1"]
     for arguments, words in [(["--engine", "ftp://x"], "http"),
                              ([*engine, "--routing", "x"], "least-loaded"),
-                             ([*engine, "--continuation-modes", "x"], "restart")]:
+                             ([*engine, "--continuation-modes", "x"], "restart"),
+                             ([*engine, "--admission-hold", "soon"], "250ms")]:
         run = subprocess.run([BIN, "serve", *arguments], capture_output=True, text=True)
         assert run.returncode == 2 and words in run.stderr, run.stderr
