@@ -200,8 +200,8 @@ class Fleet:
             engine.start()
         port_file = self.folder / "serve.port"
         command = [HOLDFAST, "serve", "--listen", "127.0.0.1:0", "--system-port", "0",
-                   "--data-cores", "2", "--access-log", str(self.access_log),
-                   "--port-file", str(port_file)]
+                   "--admin", "127.0.0.1:0", "--data-cores", "2",
+                   "--access-log", str(self.access_log), "--port-file", str(port_file)]
         for engine in self.engines:
             command += ["--engine", f"http://127.0.0.1:{engine.port}"]
         self.serve = Process("serve", command, self.folder)

@@ -29,7 +29,7 @@ struct SimFlags {
 
 struct Totals {
   std::uint64_t seeds = 0, requests = 0, violations = 0, completed = 0, gone = 0, hedges_won = 0;
-  std::map<std::string, std::uint64_t> migrations, errors;
+  std::map<std::string, std::uint64_t> migrations, errors, cancelled;
   Clock::time_point begun = Clock::now();
 
   double rate() const {
@@ -56,6 +56,7 @@ void add(Totals& totals, const simulator::SimResult& result) {
   totals.hedges_won += result.hedges_won;
   for (const auto& [mode, count] : result.migrations) totals.migrations[mode] += count;
   for (const auto& [code, count] : result.errors) totals.errors[code] += count;
+  for (const auto& [how, count] : result.cancelled) totals.cancelled[how] += count;
 }
 
 void print_counts(const Totals& totals) {
@@ -63,6 +64,9 @@ void print_counts(const Totals& totals) {
               totals.completed, totals.gone, totals.hedges_won);
   for (const auto& [mode, count] : totals.migrations) {
     std::printf("migrations_%s %" PRIu64 "\n", mode.c_str(), count);
+  }
+  for (const auto& [how, count] : totals.cancelled) {
+    std::printf("%s %" PRIu64 "\n", how.c_str(), count);
   }
   for (const auto& [code, count] : totals.errors) {
     std::printf("error_%s %" PRIu64 "\n", code.c_str(), count);
@@ -109,7 +113,7 @@ void add_sim_command(CLI::App& app, int& exit_code) {
       "--scenario", flags->world.scenario,
       "one failure scenario instead of everything at random: worker_kill, worker_hang, "
       "engine_wedged, prefill_pauses, slow_reader, frontend_pause, resume_storm, "
-      "poison_request, all_dead, client_gone");
+      "poison_request, all_dead, client_gone, cancel_stop, cancel_kill");
   command->add_flag("--trace", flags->trace, "print what happens, line by line");
   command->add_flag("--counts", flags->counts, "print how requests ended");
   command->callback([flags, &exit_code] { exit_code = run(*flags); });

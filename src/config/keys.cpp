@@ -29,6 +29,10 @@ Result<std::string> address(std::string_view text) {
   return std::string(text);
 }
 
+Result<std::string> address_or_off(std::string_view text) {
+  return text == "off" ? Result<std::string>("off") : address(text);
+}
+
 template <class Get>
 Key address_key(std::string name, Get get, std::string help) {
   return single<ServeOptions, std::string>(
@@ -132,14 +136,16 @@ void add_addresses(Keys& keys) {
   keys.push_back(text_field<ServeOptions>(
       "system_host", "address", [](auto& o) -> auto& { return o.system_host; },
       "where the system port listens; `0.0.0.0` where a kubelet asks"));
-  keys.push_back(address_key(
-      "admin", [](auto& o) -> auto& { return o.admin; },
+  keys.push_back(single<ServeOptions, std::string>(
+      "admin", "host:port | off", [](auto& o) -> auto& { return o.admin; }, address_or_off,
+      [](const std::string& value) { return value; },
       "address of the admin API; in the file also `admin: {listen: …}`"));
-  keys.back().no_effect_yet().also_name = "admin.listen";
+  keys.back().also_name = "admin.listen";
   keys.push_back(text_field<ServeOptions>(
       "admin.token", "secret", [](auto& o) -> auto& { return o.admin_token; },
-      "bearer token of the admin API; better in its variable than in a flag"));
-  keys.back().secret().no_effect_yet();
+      "bearer token of the admin API, needed where `admin` is not loopback; better in its "
+      "variable than in a flag"));
+  keys.back().secret();
   keys.push_back(count_field<ServeOptions>(
       "data_cores", [](auto& o) -> auto& { return o.data_cores; }, 1, 64,
       "threads that serve clients"));
@@ -148,7 +154,7 @@ void add_addresses(Keys& keys) {
       "a JSON line a request goes to this file; `-` is standard output"));
   keys.push_back(text_field<ServeOptions>(
       "port_file", "path", [](auto& o) -> auto& { return o.port_file; },
-      "`{\"listen\":PORT,\"system\":PORT}` is written there when listening"));
+      "`{\"listen\":PORT,\"system\":PORT,\"admin\":PORT}` is written there when listening"));
   keys.push_back(choice_field<ServeOptions, bool>(
       "config.unknown", [](auto& o) -> auto& { return o.warn_of_unknown_keys; },
       {{"error", false}, {"warn", true}},

@@ -76,6 +76,8 @@ struct RequestSpec {
   std::int64_t prompt_tokens_estimate = 0;  // from its size
 };
 
+enum class CancelMode : std::uint8_t { kStop, kKill };
+
 enum class Question : std::uint8_t { kPromptIds, kFillGaps, kText };
 
 struct OpenAttempt {
@@ -189,6 +191,9 @@ class RequestMachine {
   /// Back-pressure of a slow client: the attempt's bytes are not being read (or are again).
   void on_paused(Instant now, AttemptId attempt, bool paused);
   void on_client_gone(Instant now);
+  /// stop: what was produced stays, with finish reason stop and usage. Where nothing was sent, or
+  /// what was sent is no plain text (half a tool call), and with kill: the error `cancelled`.
+  void on_cancel(Instant now, CancelMode mode);
   void tick(Instant now);
   /// Our own loop was late: silence up to now proves nothing.
   void restart_clocks(Instant now);
@@ -198,6 +203,8 @@ class RequestMachine {
   State state() const { return state_; }
   bool is_done() const { return state_ == State::kDone; }
   bool has_sent() const { return sent_anything_; }
+  /// queue, prefill, decode, resume (goes on elsewhere), done.
+  std::string_view phase() const;
   /// Events of our own make up the stream from now on (after a resume by ids).
   bool is_rebuilt() const { return rebuilt_; }
   const Ledger& ledger() const { return ledger_; }

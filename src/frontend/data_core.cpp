@@ -97,6 +97,23 @@ void DataCore::remove(std::list<std::shared_ptr<RequestDriver>>::iterator it) {
   room_made();
 }
 
+std::vector<std::string> DataCore::describe(std::string_view id) const {
+  std::vector<std::string> out;
+  for (const auto& driver : requests_) {
+    if (!driver->is_finished() && (id.empty() || driver->request_id() == id))
+      out.push_back(driver->describe(net::now()));
+  }
+  return out;
+}
+
+std::size_t DataCore::cancel(std::string_view id, core::CancelMode mode) {
+  std::size_t count = 0;
+  for (const auto& driver : requests_) {
+    if (driver->request_id() == id && driver->cancel_by_operator(mode)) ++count;
+  }
+  return count;
+}
+
 bool DataCore::is_full() const {
   const auto max = static_cast<std::size_t>(options_->limits.running_max);
   return max > 0 && shared_.usage.requests.load(std::memory_order_relaxed) >= max;

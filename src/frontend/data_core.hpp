@@ -13,6 +13,7 @@
 #include "base/random.hpp"
 #include "core/budget.hpp"
 #include "core/request_machine.hpp"
+#include "frontend/failed_requests.hpp"
 #include "frontend/fleet.hpp"
 #include "frontend/options.hpp"
 #include "frontend/usage.hpp"
@@ -35,6 +36,7 @@ struct Shared {
   telemetry::AccessLog* access_log;  // may be null
   Fleet& fleet;
   Usage& usage;
+  FailedRequests& failed;
 };
 
 /// A client's connection as its core sees it: waiting for a request, or being served.
@@ -75,6 +77,10 @@ class DataCore {
   bool is_draining() const { return draining_; }
   std::list<std::shared_ptr<RequestDriver>>::iterator add(std::shared_ptr<RequestDriver> driver);
   void remove(std::list<std::shared_ptr<RequestDriver>>::iterator it);
+  /// JSON objects of the requests that run, in order of arrival; of all where `id` is empty.
+  std::vector<std::string> describe(std::string_view id) const;
+  /// Tells how many there were: ids come from clients.
+  std::size_t cancel(std::string_view id, core::CancelMode mode);
   /// Tells the fleet that an attempt on a worker failed. The many failures of one death are told
   /// once: they all come within moments, and waking the control core costs the orphans time.
   void report(std::size_t worker, core::Reason reason);

@@ -68,6 +68,48 @@ core::ClientError overloaded(std::string_view limit) {
   return out;
 }
 
+core::ClientError admin_error(AdminError error, std::string_view what) {
+  const auto named = "`" + std::string(what.substr(0, 128)) + "`";
+  const auto answer = [](int status, std::string_view code, std::string message) {
+    core::ClientError out;
+    out.status = status;
+    out.type = status == 504 ? "server_error" : "invalid_request_error";
+    out.code = code;
+    out.message = std::move(message);
+    return out;
+  };
+  switch (error) {
+    case AdminError::kToken:
+      return answer(401, "unauthorized",
+                    "Send the admin token: Authorization: Bearer TOKEN (--admin-token).");
+    case AdminError::kHost:
+      return answer(403, "forbidden_host",
+                    "Host " + named + " is not this machine's own name; call 127.0.0.1 or " +
+                        "localhost, or set --admin-token.");
+    case AdminError::kBrowser:
+      return answer(403, "forbidden_origin", "Web pages may not call the admin API; use curl.");
+    case AdminError::kPath:
+      return answer(404, "unknown_path",
+                    "No such page: " + named + ". There are GET /v1/requests, GET " +
+                        "/v1/requests/ID and POST /v1/requests/ID/cancel?mode=stop|kill.");
+    case AdminError::kMethod:
+      return answer(405, "method_not_allowed",
+                    "GET for what is to be shown, POST for /v1/requests/ID/cancel.");
+    case AdminError::kMode:
+      return answer(400, "bad_mode",
+                    "Say how: ?mode=stop keeps what was produced, ?mode=kill ends with an error; " +
+                        named + " is neither.");
+    case AdminError::kUnknownRequest:
+      return answer(404, "unknown_request",
+                    "No request " + named + " runs here, and it is not among the last that " +
+                        "failed. GET /v1/requests lists those that run; other replicas have their "
+                        "own.");
+    case AdminError::kNoAnswer:
+      return answer(504, "no_answer", "A data core did not answer in time; try again.");
+  }
+  return {};
+}
+
 core::ClientError read_failure(int status, std::string_view detail) {
   core::ClientError out;
   out.status = status;

@@ -1,6 +1,7 @@
 // The one place where an error becomes a status and an OpenAI error body.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,18 @@ core::ClientError bad_request(const Error& error);
 core::ClientError not_found(std::string_view method, std::string_view path);
 /// A limit of this frontend is reached: 503, to be tried again.
 core::ClientError overloaded(std::string_view limit);
+/// Answers of the admin listener; `what` is the id, path, host or query that is wrong.
+enum class AdminError : std::uint8_t {
+  kToken,
+  kHost,
+  kBrowser,
+  kPath,
+  kMethod,
+  kMode,
+  kUnknownRequest,
+  kNoAnswer,
+};
+core::ClientError admin_error(AdminError error, std::string_view what);
 core::ClientError read_failure(int status, std::string_view detail);
 
 }  // namespace hf::frontend

@@ -8,6 +8,7 @@
 #include "frontend/error_response.hpp"
 #include "net/clock.hpp"
 #include "wire/chunk.hpp"
+#include "wire/json.hpp"
 
 namespace hf::frontend {
 namespace {
@@ -138,9 +139,7 @@ void RequestDriver::client_gone() {
   if (is_done_) return;
   const std::string_view reason = client_.was_cut() ? "slow_client" : "client_gone";
   if (machine_) {
-    core_.shared()
-        .metrics.cancellations_total.with(reason, core::to_string(machine_->state()))
-        ->add();
+    core_.shared().metrics.cancellations_total.with(reason, machine_->phase())->add();
     machine_->on_client_gone(net::now());
   }
   finish(499, reason);
@@ -177,6 +176,36 @@ void RequestDriver::count_memory() {
   if (machine_) bytes += machine_->memory_bytes();
   for (const auto& attempt : attempts_) bytes += attempt->memory_bytes();
   http_.held.set(static_cast<std::int64_t>(bytes));
+}
+
+bool RequestDriver::cancel_by_operator(core::CancelMode mode) {
+  if (is_done_ || !machine_) return false;
+  // Without an event of its engine there is no form for one of ours.
+  if (!skeleton_ || !skeleton_->ready()) mode = core::CancelMode::kKill;
+  stopped_ = mode == core::CancelMode::kStop;
+  core_.shared()
+      .metrics.cancellations_total.with(stopped_ ? "stop" : "kill", machine_->phase())
+      ->add();
+  machine_->on_cancel(net::now(), mode);
+  settle();
+  return true;
+}
+
+std::string RequestDriver::describe(Instant now) const {
+  std::string out = R"({"id":)";
+  wire::json_append_string(out, request_id_);
+  out += R"(,"state":"running","endpoint":")";
+  out += endpoint_path();
+  out += R"(","model":)";
+  wire::json_append_string(out, model_label_);
+  out += R"(,"phase":")";
+  out += machine_ ? machine_->phase() : "queue";
+  out +=
+      R"(","age_ms":)" +
+      std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(now - started_).count());
+  out += R"(,"tokens":)" + std::to_string(tokens_sent_) + R"(,"line":)";
+  wire::json_append_string(out, machine_ ? machine_->describe() : std::string());
+  return out + "}";
 }
 
 void RequestDriver::cut() {

@@ -39,6 +39,10 @@ class RequestDriver final : public core::RequestActions,
   void restart_clocks(Instant now);
   /// Tells the byte budget what this request holds now.
   void count_memory();
+  /// False: it had ended already.
+  bool cancel_by_operator(core::CancelMode mode);
+  /// One JSON object for the admin API.
+  std::string describe(Instant now) const;
   /// The process ends: one clear error now.
   void cut();
   /// The core is gone: lets go of what the machine holds in the workers' cells. Last call.
@@ -121,6 +125,7 @@ class RequestDriver final : public core::RequestActions,
   bool is_finished_ = false;  // and the books are closed
   bool keep_connection_ = false;
   bool approximate_ = false;
+  bool stopped_ = false;  // by the operator
 };
 
 }  // namespace hf::frontend

@@ -158,7 +158,7 @@ void RequestDriver::finish(int status, std::string_view outcome) {
   if (std::exchange(is_done_, true)) return;
   client_.set_probe({});
   status_ = status;
-  outcome_ = outcome;
+  outcome_ = stopped_ && outcome == "ok" ? "stopped" : outcome;
   const auto now = net::now();
   auto& metrics = core_.shared().metrics;
   running_gauge_->add(-1);
@@ -166,6 +166,10 @@ void RequestDriver::finish(int status, std::string_view outcome) {
   metrics.request_seconds.with()->observe(now - started_);
   metrics.tokens_total.with(model_label_, "completion")->add(tokens_sent_);
   if (machine_) count_migrations();
+  if (outcome_ != "ok") {
+    core_.shared().failed.add(
+        {request_id_, outcome_, status_, machine_ ? machine_->describe() : std::string()});
+  }
   write_access_line();
 }
 

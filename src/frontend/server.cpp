@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "frontend/admin_server.hpp"
 #include "frontend/data_core.hpp"
 #include "frontend/request_driver.hpp"
 #include "frontend/system_server.hpp"
@@ -19,6 +20,7 @@ namespace hf::frontend {
 namespace {
 
 constexpr Duration kDrainPoll = std::chrono::milliseconds(50);
+constexpr Duration kCoreAnswer = std::chrono::seconds(5);
 constexpr Duration kCutGrace = std::chrono::seconds(2);
 
 class Server {
@@ -41,6 +43,9 @@ class Server {
  private:
   Result<void> open_data_cores();
   Result<void> open_system();
+  Result<void> open_admin();
+  template <class T, class Ask>
+  static net::Task<FromCores<T>> ask_cores(Server* self, Ask ask);
   Result<void> write_port_file();
   void set_limit_metrics();
   void publish(std::shared_ptr<const FleetSnapshot> snapshot);
@@ -56,9 +61,12 @@ class Server {
   std::unique_ptr<telemetry::AccessLog> access_log_;
   Fleet fleet_;
   Usage usage_;
+  FailedRequests failed_;
   std::vector<std::unique_ptr<DataCore>> data_;
   SystemState system_;
+  AdminState admin_;
   std::unique_ptr<http::Listener> system_listener_;
+  std::unique_ptr<http::Listener> admin_listener_;  // null: off
   std::uint16_t port_ = 0;
   bool hurried_ = false;
 };
@@ -74,11 +82,12 @@ Result<void> Server::open() {
   }
   if (auto done = open_data_cores(); !done) return done;
   if (auto done = open_system(); !done) return done;
+  if (auto done = open_admin(); !done) return done;
   return write_port_file();
 }
 
 Result<void> Server::open_data_cores() {
-  const Shared shared{metrics_, access_log_.get(), fleet_, usage_};
+  const Shared shared{metrics_, access_log_.get(), fleet_, usage_, failed_};
   std::vector<net::Core*> cores;
   for (std::size_t i = 0; i < options_.data_cores; ++i) {
     routing::PolicyOptions policy;
@@ -119,12 +128,69 @@ Result<void> Server::open_system() {
   return {};
 }
 
+// Requests live on data cores: each is asked there, and answers by post.
+template <class T, class Ask>
+net::Task<FromCores<T>> Server::ask_cores(Server* self, Ask ask) {
+  struct Asked {
+    explicit Asked(net::Core& core) : heard(core) {}
+    std::vector<T> answers;
+    net::Signal heard;
+  };
+  const auto asked = std::make_shared<Asked>(self->control_);
+  for (const auto& core : self->data_) {
+    core->core().post([data = core.get(), control = &self->control_, asked, ask] {
+      control->post([asked, answer = ask(*data)]() mutable {
+        asked->answers.push_back(std::move(answer));
+        asked->heard.notify_all();
+      });
+    });
+  }
+  const auto deadline = net::now() + kCoreAnswer;
+  FromCores<T> result;
+  while (asked->answers.size() < self->data_.size() && result.complete) {
+    result.complete = co_await asked->heard.wait_until(deadline);
+  }
+  result.complete = asked->answers.size() == self->data_.size();
+  result.answers = std::move(asked->answers);
+  co_return result;
+}
+
+Result<void> Server::open_admin() {
+  if (options_.admin == "off") return {};
+  admin_.token = options_.admin_token;
+  admin_.failed = &failed_;
+  admin_.describe = [this](std::string id) {
+    const auto ask = [id = std::move(id)](DataCore& core) { return core.describe(id); };
+    return ask_cores<std::vector<std::string>>(this, ask);
+  };
+  admin_.cancel = [this](std::string id, core::CancelMode mode) {
+    const auto ask = [id = std::move(id), mode](DataCore& core) { return core.cancel(id, mode); };
+    return ask_cores<std::size_t>(this, ask);
+  };
+  http::ListenOptions listen;
+  listen.address = options_.admin;
+  listen.flag = "--admin (off: none)";
+  auto listener = http::Listener::open(control_, listen);
+  if (!listener) return std::unexpected(listener.error());
+  net::asio::ip::address bound = net::asio::ip::make_address((*listener)->endpoint().host);
+  if (!bound.is_loopback() && options_.admin_token.empty()) {
+    return fail(Code::kBadInput,
+                "--admin " + options_.admin + " can be reached from other machines: set " +
+                    "HOLDFAST_ADMIN_TOKEN, or listen on 127.0.0.1, or give --admin off");
+  }
+  admin_listener_ = std::move(*listener);
+  admin_listener_->start(
+      [this](net::Socket socket) { return serve_admin(control_, admin_, std::move(socket)); });
+  return {};
+}
+
 Result<void> Server::write_port_file() {
   if (options_.port_file.empty()) return {};
   // Written aside and renamed: whoever waits for the file reads it whole.
   const auto aside = options_.port_file + ".new";
   std::ofstream file(aside);
-  file << "{\"listen\":" << port_ << ",\"system\":" << system_listener_->endpoint().port << "}\n";
+  file << "{\"listen\":" << port_ << ",\"system\":" << system_listener_->endpoint().port
+       << ",\"admin\":" << (admin_listener_ ? admin_listener_->endpoint().port : 0) << "}\n";
   file.close();
   if (!file || std::rename(aside.c_str(), options_.port_file.c_str()) != 0) {
     return fail(Code::kSystem, "cannot write the port file " + options_.port_file +
@@ -177,6 +243,7 @@ net::Task<void> Server::wait_for_end() {
   co_await std::move(draining);
   fleet_.stop();
   system_listener_->close();
+  if (admin_listener_) admin_listener_->close();
   control_.stop();
 }
 

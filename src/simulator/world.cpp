@@ -138,6 +138,8 @@ class World {
     ++result_.requests;
     if (run.is_gone()) {
       ++result_.clients_gone;
+    } else if (run.was_cancelled()) {
+      ++result_.cancelled[client.error.empty() ? "stopped" : "killed"];
     } else if (client.error.empty()) {
       ++result_.completed;
     } else {
@@ -151,7 +153,8 @@ class World {
     delivered_ +=
         static_cast<std::uint64_t>(std::max<std::int64_t>(0, run.machine().completion_tokens()));
     const auto extra = record.attempts > 1 ? record.attempts - 1 : 0;
-    lost_attempts_ += extra + (run.is_gone() || !client.error.empty() ? 1 : 0);
+    lost_attempts_ +=
+        extra + (run.is_gone() || run.was_cancelled() || !client.error.empty() ? 1 : 0);
     if (run.was_paused() || !run.draw().spec.stream || run.draw().opaque) allowance_ += 400;
   }
 

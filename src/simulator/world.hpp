@@ -32,6 +32,7 @@ struct SimResult {
   std::vector<std::string> trace;       // only with `trace`, at most the last 20,000 lines
   std::map<std::string, std::uint64_t> migrations;  // that went well, by mode
   std::map<std::string, std::uint64_t> errors;      // by code
+  std::map<std::string, std::uint64_t> cancelled;   // stopped, killed
   std::uint64_t completed = 0;
   std::uint64_t clients_gone = 0;
   std::uint64_t hedges_won = 0;

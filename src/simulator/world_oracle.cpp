@@ -103,7 +103,23 @@ void ClientRun::end_once() {
 void ClientRun::complete() {
   end_once();
   note("complete");
-  check_complete();
+  cancelled_ ? check_cancelled({}) : check_complete();
+}
+
+// Its text was compared as it came: here only how it ends.
+void ClientRun::check_cancelled(std::string_view error) {
+  const bool finished = finish_then_ != core::Finish::kNone;
+  if (draw_.cancel_mode == core::CancelMode::kKill || !error.empty()) {
+    if (error != "cancelled") violation("killed, but ends with \"" + std::string(error) + "\"");
+    const bool had_text = !client_.text.empty() && draw_.spec.stream && !draw_.opaque;
+    if (draw_.cancel_mode == core::CancelMode::kStop && had_text)
+      violation("stopped, but what was produced did not stay");
+    if (!finished && client_.finishes > 0) violation("killed with a finish reason");
+    return;
+  }
+  if (client_.finishes != 1) violation("stopped without a finish reason");
+  if (!finished && client_.finish != core::Finish::kStop) violation("stopped by another name");
+  if (client_.usages != (draw_.spec.include_usage ? 1 : 0)) violation("stopped without usage");
 }
 
 void ClientRun::check_complete() {
@@ -174,7 +190,7 @@ void ClientRun::fail(const core::ClientError& error) {
   note("fails: " + error.code + ": " + error.message);
   if (error.code.empty() || error.message.empty() || error.status < 400)
     violation("an error without a name");
-  check_error(error.code);
+  cancelled_ ? check_cancelled(error.code) : check_error(error.code);
 }
 
 // An engine that nothing ever happened to while this request was open, and that could have taken

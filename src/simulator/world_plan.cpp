@@ -213,6 +213,17 @@ void draw_faults(Random& random, WorldDraw& world) {
   }
 }
 
+// From dice of its own, so that the rest of a seed's world stays what it is.
+void draw_cancels(std::uint64_t seed, WorldDraw& world) {
+  Random random(mix64(seed ^ 0xca9ce1));
+  if (!random.chance(0.3)) return;
+  for (auto& request : world.requests) {
+    if (request.poison || !random.chance(0.15)) continue;
+    request.cancelled_after = span(random, 0, 2'500);
+    request.cancel_mode = random.chance(0.5) ? core::CancelMode::kStop : core::CancelMode::kKill;
+  }
+}
+
 }  // namespace
 
 WorldDraw draw_world(std::uint64_t seed) {
@@ -233,6 +244,7 @@ WorldDraw draw_world(std::uint64_t seed) {
     if (random.chance(0.12)) world.requests.back().trap = draw_trap(random);
   }
   if (random.chance(0.1)) world.requests[random.below(count)].poison = true;
+  draw_cancels(seed, world);
   draw_faults(random, world);
   if (random.chance(0.25)) {
     world.pauses.push_back({span(random, 500, 9'000),

@@ -34,6 +34,9 @@ void ClientRun::start() {
   arrived_ = now();
   last_worker_ = 0;
   core_.open.push_back(this);
+  if (draw_.cancelled_after) {
+    commons_.schedule.after(*draw_.cancelled_after, [this] { operator_cancels(); });
+  }
   if (draw_.leaves_after) commons_.schedule.after(*draw_.leaves_after, [this] { client_leaves(); });
   if (commons_.trace) {
     std::string line =
@@ -359,6 +362,19 @@ void ClientRun::client_leaves() {
     note("client leaves");
     machine_.on_client_gone(now());
     if (!machine_.is_done()) violation("goes on without a client");
+    settle();
+  });
+}
+
+void ClientRun::operator_cancels() {
+  if (is_done() || gone_) return;
+  core_.frontend->run([this] {
+    if (is_done() || gone_) return;
+    cancelled_ = true;
+    finish_then_ = client_.finish;
+    note("operator cancels");
+    machine_.on_cancel(now(), draw_.cancel_mode);
+    if (!machine_.is_done()) violation("goes on although it was cancelled");
     settle();
   });
 }

@@ -41,6 +41,8 @@ struct RequestDraw {
   Duration arrives{};
   std::optional<Duration> leaves_after;
   std::optional<std::uint32_t> leaves_at_token;
+  std::optional<Duration> cancelled_after;  // by the operator
+  core::CancelMode cancel_mode = core::CancelMode::kKill;
   std::optional<std::uint32_t> stops_reading_at;
   Duration stops_reading_for{};
   std::optional<Trap> trap;
@@ -77,6 +79,7 @@ class ClientRun final : public core::RequestActions {
   const RequestDraw& draw() const { return draw_; }
   bool is_gone() const { return gone_; }
   bool was_paused() const { return was_paused_; }
+  bool was_cancelled() const { return cancelled_; }
 
   void open(const core::OpenAttempt& open) override;
   void cancel(core::AttemptId attempt) override;
@@ -110,6 +113,8 @@ class ClientRun final : public core::RequestActions {
   void client_stops_reading(core::AttemptId attempt);
   void client_reads_again();
   void client_leaves();
+  void operator_cancels();
+  void check_cancelled(std::string_view error);
   void spring(Trap::Phase phase, std::uint32_t token, std::size_t engine);
   void settle();
   std::vector<TokenId> prompt_for(std::size_t engine) const;
@@ -142,6 +147,8 @@ class ClientRun final : public core::RequestActions {
   int traps_sprung_ = 0;
   Instant arrived_{};
   Instant done_at_{};
+  bool cancelled_ = false;
+  core::Finish finish_then_ = core::Finish::kNone;  // sent before the cancel
   bool started_ = false, gone_ = false, reading_ = true, was_paused_ = false;
   std::optional<std::uint32_t> asked_plan_;  // the resume that is being prepared
   bool same_worker_again_ = false;

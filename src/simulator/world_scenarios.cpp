@@ -80,6 +80,15 @@ void all_dead(Random& random, WorldDraw& draw, Duration at) {
   }
 }
 
+// Some in prefill, most in decode, a few while a dead worker's streams look for another.
+void cancel_all(Random& random, WorldDraw& draw, core::CancelMode mode) {
+  draw.faults = {{milliseconds(900), 0, Fault::kKill, seconds(2)}};
+  for (auto& request : draw.requests) {
+    request.cancelled_after = span(random, 0, 1'000);
+    request.cancel_mode = mode;
+  }
+}
+
 using Shape = void (*)(Random&, WorldDraw&, Duration);
 
 const std::map<std::string_view, Shape>& shapes() {
@@ -122,6 +131,10 @@ const std::map<std::string_view, Shape>& shapes() {
          draw.requests.push_back(std::move(poison));
        }},
       {"all_dead", all_dead},
+      {"cancel_stop", [](Random& random, WorldDraw& draw,
+                         Duration) { cancel_all(random, draw, core::CancelMode::kStop); }},
+      {"cancel_kill", [](Random& random, WorldDraw& draw,
+                         Duration) { cancel_all(random, draw, core::CancelMode::kKill); }},
       {"client_gone",
        [](Random& random, WorldDraw& draw, Duration) {
          for (auto& request : draw.requests) request.leaves_after = span(random, 0, 1'500);

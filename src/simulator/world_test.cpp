@@ -25,6 +25,7 @@ SimResult sum(std::uint64_t from, std::uint64_t count, const WorldOptions& optio
     total.worker_deaths += result.worker_deaths;
     for (const auto& [mode, number] : result.migrations) total.migrations[mode] += number;
     for (const auto& [code, number] : result.errors) total.errors[code] += number;
+    for (const auto& [how, number] : result.cancelled) total.cancelled[how] += number;
   }
   return total;
 }
@@ -44,6 +45,8 @@ TEST(World, KeepsEveryPromiseOnTheseSeeds) {
   EXPECT_GT(total.hedges_won, 5U);
   EXPECT_GT(total.errors.at("upstream_failed"), 5U);
   EXPECT_GT(total.clients_gone, 30U);
+  EXPECT_GT(total.cancelled.at("stopped"), 10U);
+  EXPECT_GT(total.cancelled.at("killed"), 10U);
 }
 
 TEST(World, RepeatsItselfForTheSameSeed) {
@@ -174,6 +177,17 @@ TEST(Scenario, all_dead) {
   const auto total = scenario("all_dead");
   EXPECT_EQ(total.completed, total.requests);
   EXPECT_GE(total.migrations.at("tokens"), 6 * 40U);
+}
+
+TEST(Scenario, cancel_stop) {
+  const auto total = scenario("cancel_stop");
+  EXPECT_EQ(total.cancelled.at("stopped") + total.cancelled.at("killed"), total.requests);
+  EXPECT_GT(total.cancelled.at("stopped"), 6 * 30U);  // the others had nothing to keep
+}
+
+TEST(Scenario, cancel_kill) {
+  const auto total = scenario("cancel_kill");
+  EXPECT_EQ(total.cancelled.at("killed"), total.requests);
 }
 
 TEST(Scenario, client_gone) {

@@ -151,7 +151,8 @@ class Run:
                 for word in ("--engine", f"http://127.0.0.1:{e.port}")]
         self.frontend = self._keep(harness.Process(
             directory, "serve", ["serve", *urls, "--listen", "127.0.0.1:0", "--system-port", "0",
-                                 "--data-cores", "2", "--access-log", str(self.access)]))
+                                 "--admin", "127.0.0.1:0", "--data-cores", "2",
+                                 "--access-log", str(self.access)]))
 
     def _keep(self, process):
         self.processes.append(process)

@@ -66,7 +66,7 @@ async def call(port, method, path, body=None, headers=()):
     """One whole request; returns (status, headers, body)."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = [f"{method} {path} HTTP/1.1", "Host: test", "Connection: close",
+    head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close",
             "Content-Type: application/json", f"Content-Length: {len(data)}", *headers]
     writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)
     raw = await asyncio.wait_for(reader.read(), DEADLINE)
@@ -342,7 +342,8 @@ async def world(directory, dialect, engines=2, serve=(), wait_ready=True, per_en
         urls = [a for e in fleet for a in ("--engine", f"http://127.0.0.1:{e.port}")]
         frontend = keep(Process(directory, "serve",
                                 ["serve", *urls, "--listen", "127.0.0.1:0", "--system-port", "0",
-                                 "--admin", "127.0.0.1:0", "--data-cores", "2",
+                                 *([] if "--admin" in serve else ["--admin", "127.0.0.1:0"]),
+                                 "--data-cores", "2",
                                  "--access-log", str(access), *serve]))
         access.touch()
         it = World(directory, dialect, fleet, oracle, frontend, access)

@@ -1,0 +1,41 @@
+// The end that somebody else wants: the operator (stop, kill).
+#include "core/request_machine.hpp"
+
+namespace hf::core {
+
+void RequestMachine::on_cancel(Instant now, CancelMode mode) {
+  if (is_done()) return;
+  const bool may_stop = mode == CancelMode::kStop && spec_.stream;
+  if (may_stop && state_ == State::kFinishing) {
+    complete(now);  // the finish reason was sent: nothing is taken back
+    return;
+  }
+  migrating_ = false;  // it did not fail to go on
+  if (may_stop && sent_anything_ && !opaque_sent_) {
+    // Text that waits for the rest of a stop string was produced too.
+    if (rebuilt_ && swallow_.empty()) say(matcher_.flush());
+    finish_with(now, Finish::kStop, {});
+    return;
+  }
+  fail({.status = 410,
+        .type = "invalid_request_error",
+        .code = "cancelled",
+        .message = "This request was cancelled by the operator of the server.",
+        .should_retry = false});
+}
+
+std::string_view RequestMachine::phase() const {
+  switch (state_) {
+    case State::kNew: return "queue";
+    case State::kWaiting: return sent_anything_ ? "resume" : "queue";
+    case State::kPreparing: return "resume";
+    case State::kRunning:
+      if (owner_ && owner_->got_token) return "decode";
+      return sent_text_.empty() ? "prefill" : "resume";
+    case State::kFinishing: return "decode";
+    case State::kDone: return "done";
+  }
+  return "unknown";
+}
+
+}  // namespace hf::core
