@@ -22,6 +22,20 @@ Engines may be vLLM, llama.cpp (dialects with token ids: a failure costs a pause
 speaks the OpenAI API (a failure before the first token costs a pause). One that is down at start
 joins when it comes up.)";
 
+Result<frontend::Reloaded> reload(const ConfigFlags& flags, const frontend::ServeOptions& running) {
+  const auto sources = read_sources(flags);
+  if (!sources) return fail(sources.error().code, "holdfast serve: " + sources.error().detail);
+  const auto loaded = config::load(*sources);
+  if (loaded.ok()) {
+    print_findings(loaded, "serve");
+    return config::merge(running, loaded.options);
+  }
+  std::string problems;
+  for (const auto& problem : loaded.problems)
+    problems += (problems.empty() ? "holdfast serve: " : "\nholdfast serve: ") + problem;
+  return fail(Code::kBadInput, problems);
+}
+
 int run(const ConfigFlags& flags) {
   const auto sources = read_sources(flags);
   if (!sources) {
@@ -33,7 +47,8 @@ int run(const ConfigFlags& flags) {
   if (!loaded.ok()) return 2;
   loaded.options.version = version();
   loaded.options.commit = commit();
-  if (auto served = frontend::run_server(loaded.options); !served) {
+  const auto again = [&flags](const auto& running) { return reload(flags, running); };
+  if (auto served = frontend::run_server(loaded.options, again); !served) {
     std::fprintf(stderr, "holdfast serve: %s\n", served.error().detail.c_str());
     return 1;
   }

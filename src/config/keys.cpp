@@ -230,6 +230,7 @@ void add_continuation(Keys& keys) {
   keys.push_back(size_field<ServeOptions>(
       "continuation.bytes_max", [](auto& o) -> auto& { return o.continuation_bytes_max; }, kKiB,
       kTiB, "bodies and ledgers of all requests; above it new ones are shed"));
+  keys.back().on_reload();
 }
 
 void add_waiting(Keys& keys) {

@@ -175,8 +175,8 @@ std::string describe(const Loaded& loaded) {
   return out;
 }
 
-Reloaded merge(const ServeOptions& running, const ServeOptions& fresh) {
-  Reloaded out;
+frontend::Reloaded merge(const ServeOptions& running, const ServeOptions& fresh) {
+  frontend::Reloaded out;
   out.options = running;
   for (const auto& key : serve_keys()) {
     if (key.show(running) == key.show(fresh)) continue;

@@ -48,14 +48,9 @@ Loaded load(const Sources& sources);
 /// What `config check` prints: key, value and origin, a line each.
 std::string describe(const Loaded& loaded);
 
-/// What a reload found.
-struct Reloaded {
-  frontend::ServeOptions options;          // what runs, with the applied keys changed
-  std::vector<std::string> applied;        // "admission.hold: 5s -> 7s"
-  std::vector<std::string> needs_restart;  // the same of keys that only a start reads
-};
 /// `running` is what is in force (with what earlier reloads applied), `fresh` what was just read.
 /// A key that needs a restart is told at every reload until its value is the running one again.
-Reloaded merge(const frontend::ServeOptions& running, const frontend::ServeOptions& fresh);
+frontend::Reloaded merge(const frontend::ServeOptions& running,
+                         const frontend::ServeOptions& fresh);
 
 }  // namespace hf::config

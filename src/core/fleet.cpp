@@ -11,6 +11,7 @@ std::string_view to_string(WorkerState state) {
     case WorkerState::kSuspect: return "suspect";
     case WorkerState::kEjected: return "ejected";
     case WorkerState::kDead: return "dead";
+    case WorkerState::kRemoved: return "removed";
   }
   return "unknown";
 }
@@ -21,12 +22,15 @@ const ModelEntry* WorkerStatus::model(std::string_view model_name) const {
 }
 
 bool FleetView::known_model(std::string_view model_name) const {
-  return std::ranges::any_of(workers,
-                             [&](const WorkerStatus& w) { return w.model(model_name) != nullptr; });
+  return std::ranges::any_of(workers, [&](const WorkerStatus& w) {
+    return w.state != WorkerState::kRemoved && w.model(model_name) != nullptr;
+  });
 }
 
 bool FleetView::starting() const {
-  return std::ranges::any_of(workers, [](const WorkerStatus& w) { return w.models.empty(); });
+  return std::ranges::any_of(workers, [](const WorkerStatus& w) {
+    return w.state != WorkerState::kRemoved && w.models.empty();
+  });
 }
 
 }  // namespace hf::core

@@ -43,6 +43,7 @@ enum class WorkerState : std::uint8_t {
   kSuspect,  // answers probes, yet no stream moves: no new work
   kEjected,  // the breaker is open: no new work until a probe succeeds after its time
   kDead,     // refuses or is silent: its streams move
+  kRemoved,  // no longer one of ours: no new work, what runs goes on
 };
 std::string_view to_string(WorkerState state);
 

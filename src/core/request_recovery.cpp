@@ -277,7 +277,7 @@ void RequestMachine::try_place(Instant now) {
 bool RequestMachine::may_wait_for_identity() const {
   bool others_ready = false;
   for (const auto& status : core_.view->workers) {
-    if (status.model(spec_.model) == nullptr) continue;
+    if (status.model(spec_.model) == nullptr || status.state == WorkerState::kRemoved) continue;
     const bool same = status.tokens_identity == tokens_identity_ &&
                       (!options_.strict_identity || status.exact_identity == exact_identity_);
     if (same && status.state != WorkerState::kDead) return true;

@@ -112,7 +112,8 @@ WorkerMachine::Wish WorkerMachine::probed(Instant now, ProbeResult result) {
         return became(WorkerState::kSuspect, "silent_streams");
       }
       break;
-    case WorkerState::kSuspect: break;
+    case WorkerState::kSuspect:
+    case WorkerState::kRemoved: break;  // the fleet's word, never a machine's
   }
   Wish wish;
   wish.changed = true;  // alive_at: a request may be waiting for this verdict

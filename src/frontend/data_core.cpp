@@ -68,6 +68,10 @@ void DataCore::apply(std::shared_ptr<const FleetSnapshot> snapshot) {
   });
 }
 
+void DataCore::apply(std::shared_ptr<const ServeOptions> options) {
+  core_.post([this, next = std::move(options)]() mutable { options_ = std::move(next); });
+}
+
 void DataCore::drain() {
   core_.post([this] {
     draining_ = true;

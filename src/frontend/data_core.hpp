@@ -60,6 +60,7 @@ class DataCore {
 
   /// Any thread: posts.
   void apply(std::shared_ptr<const FleetSnapshot> snapshot);
+  void apply(std::shared_ptr<const ServeOptions> options);
   /// No new connections, no keep-alive. Any thread.
   void drain();
   /// Ends what still runs, each with an error event. Any thread.

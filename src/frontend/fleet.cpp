@@ -18,23 +18,74 @@ constexpr Duration kTick = std::chrono::milliseconds(25);
 constexpr Duration kLateLoop = std::chrono::milliseconds(100);
 constexpr Duration kIdentifyCall = std::chrono::seconds(10);
 constexpr Duration kModelsEvery = std::chrono::seconds(10);
+constexpr Duration kForgetAfter = std::chrono::minutes(10);  // a gone worker's series
 constexpr std::size_t kProbeBodyMax = 4 * 1024 * 1024;
 
 }  // namespace
 
-Fleet::Fleet(net::Core& core, const ServeOptions& options, telemetry::ServeMetrics& metrics,
-             Publish publish)
-    : core_(core), options_(options), metrics_(metrics), publish_(std::move(publish)), pool_(core) {
-  std::uint64_t seed = 1;
-  for (const auto& engine : options.engines) {
-    Worker worker;
-    worker.endpoint = engine.endpoint;
-    worker.name = engine.endpoint.to_string();
-    worker.cells = std::make_shared<core::WorkerCells>();
-    worker.machine = std::make_unique<core::WorkerMachine>(worker.cells, ++seed);
-    workers_.push_back(std::move(worker));
+Fleet::Fleet(net::Core& core, std::shared_ptr<const ServeOptions> options,
+             telemetry::ServeMetrics& metrics, Publish publish)
+    : core_(core),
+      options_(std::move(options)),
+      metrics_(metrics),
+      publish_(std::move(publish)),
+      pool_(core) {
+  for (const auto& engine : options_->engines) add_worker(engine);
+  renew();
+}
+
+void Fleet::add_worker(const EngineOptions& engine) {
+  Worker worker;
+  worker.endpoint = engine.endpoint;
+  worker.name = engine.endpoint.to_string();
+  worker.cells = std::make_shared<core::WorkerCells>();
+  worker.machine = std::make_unique<core::WorkerMachine>(worker.cells, workers_.size() + 2);
+  workers_.push_back(std::move(worker));
+}
+
+void Fleet::apply(std::shared_ptr<const ServeOptions> options) {
+  options_ = std::move(options);
+  const auto now = net::now();
+  for (auto& worker : workers_) {
+    const bool listed = std::ranges::find(options_->engines, worker.endpoint,
+                                          &EngineOptions::endpoint) != options_->engines.end();
+    if (worker.removed == !listed) continue;
+    worker.removed = !listed;
+    worker.removed_at = now;
+    worker.forgotten = false;
+    // Nobody looked at it meanwhile: its silence proves nothing.
+    if (listed) worker.machine->restart_clocks(now);
+  }
+  for (const auto& engine : options_->engines) {
+    if (std::ranges::find(workers_, engine.endpoint, &Worker::endpoint) == workers_.end())
+      add_worker(engine);
   }
   renew();
+}
+
+bool Fleet::is_idle(const Worker& worker) const {
+  return worker.cells->running.load(std::memory_order_relaxed) == 0;
+}
+
+// While streams run on a removed worker, whether it lives still matters to them.
+WorkerState Fleet::state_of(const Worker& worker) const {
+  const auto state = worker.machine->state();
+  const bool concerns_streams = state == WorkerState::kDead || state == WorkerState::kSuspect;
+  if (worker.removed && (is_idle(worker) || !concerns_streams)) return WorkerState::kRemoved;
+  return state;
+}
+
+void Fleet::tend_removed(Instant now) {
+  bool changed = false;
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    auto& worker = workers_[i];
+    if (!worker.removed || worker.forgotten || !is_idle(worker)) continue;
+    changed = changed || snapshot_->view.workers[i].state != WorkerState::kRemoved;
+    if (now - worker.removed_at < kForgetAfter) continue;
+    worker.forgotten = true;
+    metrics_.forget_worker(worker.name);
+  }
+  if (changed) renew();
 }
 
 void Fleet::start() {
@@ -61,7 +112,9 @@ void Fleet::tick(Instant now, Duration lag) {
   if (lag > kLateLoop) {
     for (auto& worker : workers_) worker.machine->restart_clocks(now);
   }
+  tend_removed(now);
   for (std::size_t i = 0; i < workers_.size(); ++i) {
+    if (workers_[i].removed && is_idle(workers_[i])) continue;
     allow_ejection(i);
     carry_out(i, workers_[i].machine->tick(now));
     auto& worker = workers_[i];
@@ -79,6 +132,7 @@ void Fleet::allow_ejection(std::size_t index) {
   std::size_t total = 0;
   std::size_t out = 0;
   for (const auto& other : workers_) {
+    if (other.removed) continue;
     const bool shares = std::ranges::any_of(self.info.models, [&](const auto& model) {
       return std::ranges::find(other.info.models, model.name, &engine::ModelInfo::name) !=
              other.info.models.end();
@@ -110,7 +164,7 @@ void Fleet::renew() {
     core::WorkerStatus status;
     status.index = i;
     status.name = worker.name;
-    status.state = worker.machine->state();
+    status.state = state_of(worker);
     status.kind = static_cast<int>(worker.info.kind);
     for (const auto& model : worker.info.models)
       status.models.push_back({model.name, model.max_len});
@@ -120,10 +174,11 @@ void Fleet::renew() {
     status.deaths = worker.machine->deaths();
     status.alive_at = worker.machine->alive_at();
     status.cells = worker.cells;
-    const auto* before = snapshot_ ? &snapshot_->view.workers[i] : nullptr;
-    if (before == nullptr || before->state != status.state) {
+    const bool known = snapshot_ && i < snapshot_->view.workers.size();
+    const auto* before = known ? &snapshot_->view.workers[i] : nullptr;
+    if (!worker.forgotten && (before == nullptr || before->state != status.state)) {
       metrics_.set_worker_state(worker.name, core::to_string(status.state));
-      if (before != nullptr) log_change(worker);
+      if (before != nullptr) log_change(worker, status.state);
     }
     next->view.workers.push_back(std::move(status));
     next->facts.push_back({worker.endpoint, worker.info.kind, worker.info.fingerprint});
@@ -132,14 +187,14 @@ void Fleet::renew() {
   if (ticker_) publish_(snapshot_);  // before start() nobody listens
 }
 
-void Fleet::log_change(const Worker& worker) {
-  const auto state = worker.machine->state();
+void Fleet::log_change(const Worker& worker, WorkerState state) {
   if (state == WorkerState::kDead || state == WorkerState::kEjected) {
     metrics_.ejections_total.with(worker.name, worker.machine->last_reason())->add();
   }
-  std::string line = "holdfast serve: worker " + worker.name + " is " +
-                     std::string(core::to_string(state)) + " (" +
-                     std::string(worker.machine->last_reason()) + ")";
+  std::string line =
+      "holdfast serve: worker " + worker.name + " is " + std::string(core::to_string(state));
+  if (state != WorkerState::kRemoved)
+    line += " (" + std::string(worker.machine->last_reason()) + ")";
   if (state == WorkerState::kReady && worker.has_info) {
     line += ": taken for " + std::string(engine::to_string(worker.info.kind));
     if (!worker.info.models.empty()) line += ", model " + worker.info.models.front().name;
@@ -157,7 +212,7 @@ net::Task<void> Fleet::probe(std::size_t index) {
   if (!workers_[index].has_info) request.target = "/health";
   auto endpoint = workers_[index].endpoint;
   auto fetched = http::fetch(pool_, std::move(endpoint), std::move(request),
-                             started + options_.probe_timeout, kProbeBodyMax);
+                             started + options_->probe_timeout, kProbeBodyMax);
   const auto answer = co_await std::move(fetched);
   const auto now = net::now();
   auto result = ProbeResult::kSilent;
@@ -170,7 +225,7 @@ net::Task<void> Fleet::probe(std::size_t index) {
     result = ProbeResult::kReset;
   }
   // A late loop makes every answer late: that proves nothing about the engine.
-  if (result == ProbeResult::kSilent && now - started > options_.probe_timeout + kLateLoop) {
+  if (result == ProbeResult::kSilent && now - started > options_->probe_timeout + kLateLoop) {
     result = ProbeResult::kInconclusive;
   }
   allow_ejection(index);

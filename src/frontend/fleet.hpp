@@ -4,6 +4,7 @@
 // core.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,13 +40,16 @@ class Fleet {
   using Publish = std::function<void(std::shared_ptr<const FleetSnapshot>)>;
 
   /// `publish` is called on the control core with every new snapshot. Does nothing before start().
-  Fleet(net::Core& core, const ServeOptions& options, telemetry::ServeMetrics& metrics,
-        Publish publish);
+  Fleet(net::Core& core, std::shared_ptr<const ServeOptions> options,
+        telemetry::ServeMetrics& metrics, Publish publish);
 
   /// The snapshot before anything was probed: for the data cores' start.
   std::shared_ptr<const FleetSnapshot> snapshot() const { return snapshot_; }
   void start();
   void stop();
+  /// Options that were reloaded. A new engine joins; one that is no longer listed gets no new work
+  /// while its streams go on, and is the same worker again if it comes back.
+  void apply(std::shared_ptr<const ServeOptions> options);
 
   /// An attempt on a worker failed / succeeded. Any thread.
   void report(std::size_t worker, core::Reason reason);
@@ -60,24 +64,32 @@ class Fleet {
     engine::EngineInfo info;
     bool has_info = false;
     Instant models_read_at{};
+    bool removed = false;
+    bool forgotten = false;  // its series are gone
+    Instant removed_at{};
   };
+
+  void add_worker(const EngineOptions& engine);
+  bool is_idle(const Worker& worker) const;
+  void tend_removed(Instant now);
+  core::WorkerState state_of(const Worker& worker) const;
 
   void tick(Instant now, Duration lag);
   void carry_out(std::size_t index, const core::WorkerMachine::Wish& wish);
   void allow_ejection(std::size_t index);
   void renew();
-  void log_change(const Worker& worker);
+  void log_change(const Worker& worker, core::WorkerState state);
   net::Task<void> probe(std::size_t index);
   net::Task<void> identify(std::size_t index);
   net::Task<Result<engine::EngineInfo>> ask_who(std::size_t index);
   net::Task<void> read_models(std::size_t index);
 
   net::Core& core_;
-  const ServeOptions& options_;
+  std::shared_ptr<const ServeOptions> options_;
   telemetry::ServeMetrics& metrics_;
   Publish publish_;
   http::Pool pool_;
-  std::vector<Worker> workers_;
+  std::deque<Worker> workers_;  // by index; only ever grows
   std::shared_ptr<const FleetSnapshot> snapshot_;
   std::uint64_t version_ = 0;
   std::unique_ptr<net::Ticker> ticker_;

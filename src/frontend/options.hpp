@@ -87,4 +87,11 @@ struct ServeOptions {
   std::string commit = "unknown";
 };
 
+/// What a reload of the configuration found.
+struct Reloaded {
+  ServeOptions options;              // what runs, with the applied keys changed
+  std::vector<std::string> applied;  // "admission.hold: 5s -> 7s"
+  std::vector<std::string> needs_restart;
+};
+
 }  // namespace hf::frontend

@@ -73,6 +73,7 @@ std::string RequestDriver::model_of(const engine::ClientRequest& request) const 
   // Engines take a request without a model as one for their own; so do we, if there is only one.
   std::string only;
   for (const auto& worker : core_.fleet().view.workers) {
+    if (worker.state == core::WorkerState::kRemoved) continue;
     for (const auto& model : worker.models) {
       if (only.empty()) only = model.name;
     }

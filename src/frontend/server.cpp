@@ -25,15 +25,17 @@ constexpr Duration kCutGrace = std::chrono::seconds(2);
 
 class Server {
  public:
-  explicit Server(const ServeOptions& options)
-      : options_(options),
+  Server(const ServeOptions& options, Reload reload)
+      : options_(std::make_shared<const ServeOptions>(options)),
+        reload_(std::move(reload)),
         control_("control"),
+        signals_(control_, {SIGTERM, SIGINT, SIGHUP}),
         metrics_(registry_, options.version, options.commit),
         fleet_(control_, options_, metrics_,
                [this](std::shared_ptr<const FleetSnapshot> snapshot) {
                  publish(std::move(snapshot));
                }),
-        usage_(options_.continuation_bytes_max) {
+        usage_(options.continuation_bytes_max) {
     set_limit_metrics();
   }
 
@@ -51,12 +53,15 @@ class Server {
   void publish(std::shared_ptr<const FleetSnapshot> snapshot);
   std::size_t requests() const;
   net::Task<void> wait_for_end();
-  net::Task<void> drain(net::ProcessSignals& signals);
-  net::Task<void> second_signal(net::ProcessSignals& signals);
+  void reload();
+  net::Task<void> drain();
+  net::Task<void> second_signal();
 
-  const ServeOptions options_;
+  std::shared_ptr<const ServeOptions> options_;
+  const Reload reload_;
   wire::Registry registry_;
   net::Core control_;
+  net::ProcessSignals signals_;  // before anybody can know that we listen
   telemetry::ServeMetrics metrics_;
   std::unique_ptr<telemetry::AccessLog> access_log_;
   Fleet fleet_;
@@ -72,9 +77,9 @@ class Server {
 };
 
 Result<void> Server::open() {
-  if (!options_.access_log.empty()) {
+  if (!options_->access_log.empty()) {
     telemetry::AccessLog::Options log;
-    log.path = options_.access_log;
+    log.path = options_->access_log;
     log.on_drop = [counter = metrics_.access_log_dropped_total.with()] { counter->add(); };
     auto opened = telemetry::AccessLog::open(std::move(log));
     if (!opened) return std::unexpected(opened.error());
@@ -89,19 +94,18 @@ Result<void> Server::open() {
 Result<void> Server::open_data_cores() {
   const Shared shared{metrics_, access_log_.get(), fleet_, usage_, failed_};
   std::vector<net::Core*> cores;
-  for (std::size_t i = 0; i < options_.data_cores; ++i) {
+  for (std::size_t i = 0; i < options_->data_cores; ++i) {
     routing::PolicyOptions policy;
-    policy.resume_prefill_tokens_max = options_.resume_prefill_tokens_max;
+    policy.resume_prefill_tokens_max = options_->resume_prefill_tokens_max;
     policy.seed = i + 1;
-    auto router = routing::make_policy(options_.routing, policy);
+    auto router = routing::make_policy(options_->routing, policy);
     if (!router) return std::unexpected(router.error());
-    data_.push_back(std::make_unique<DataCore>(shared,
-                                               std::make_shared<const ServeOptions>(options_), i,
-                                               std::move(*router), fleet_.snapshot()));
+    data_.push_back(
+        std::make_unique<DataCore>(shared, options_, i, std::move(*router), fleet_.snapshot()));
     cores.push_back(&data_.back()->core());
   }
   http::ListenOptions listen;
-  listen.address = options_.listen;
+  listen.address = options_->listen;
   auto listeners = http::Listener::open_on_all(cores, listen);
   if (!listeners) return std::unexpected(listeners.error());
   port_ = listeners->front()->endpoint().port;
@@ -117,7 +121,7 @@ Result<void> Server::open_system() {
     return registry_.render();
   };
   http::ListenOptions listen;
-  http::Endpoint endpoint{options_.system_host, options_.system_port};
+  http::Endpoint endpoint{options_->system_host, options_->system_port};
   listen.address = endpoint.to_string();
   listen.flag = "--system-port";
   auto listener = http::Listener::open(control_, listen);
@@ -156,8 +160,8 @@ net::Task<FromCores<T>> Server::ask_cores(Server* self, Ask ask) {
 }
 
 Result<void> Server::open_admin() {
-  if (options_.admin == "off") return {};
-  admin_.token = options_.admin_token;
+  if (options_->admin == "off") return {};
+  admin_.token = options_->admin_token;
   admin_.failed = &failed_;
   admin_.describe = [this](std::string id) {
     const auto ask = [id = std::move(id)](DataCore& core) { return core.describe(id); };
@@ -168,14 +172,14 @@ Result<void> Server::open_admin() {
     return ask_cores<std::size_t>(this, ask);
   };
   http::ListenOptions listen;
-  listen.address = options_.admin;
+  listen.address = options_->admin;
   listen.flag = "--admin (off: none)";
   auto listener = http::Listener::open(control_, listen);
   if (!listener) return std::unexpected(listener.error());
   net::asio::ip::address bound = net::asio::ip::make_address((*listener)->endpoint().host);
-  if (!bound.is_loopback() && options_.admin_token.empty()) {
+  if (!bound.is_loopback() && options_->admin_token.empty()) {
     return fail(Code::kBadInput,
-                "--admin " + options_.admin + " can be reached from other machines: set " +
+                "--admin " + options_->admin + " can be reached from other machines: set " +
                     "HOLDFAST_ADMIN_TOKEN, or listen on 127.0.0.1, or give --admin off");
   }
   admin_listener_ = std::move(*listener);
@@ -185,22 +189,22 @@ Result<void> Server::open_admin() {
 }
 
 Result<void> Server::write_port_file() {
-  if (options_.port_file.empty()) return {};
+  if (options_->port_file.empty()) return {};
   // Written aside and renamed: whoever waits for the file reads it whole.
-  const auto aside = options_.port_file + ".new";
+  const auto aside = options_->port_file + ".new";
   std::ofstream file(aside);
   file << "{\"listen\":" << port_ << ",\"system\":" << system_listener_->endpoint().port
        << ",\"admin\":" << (admin_listener_ ? admin_listener_->endpoint().port : 0) << "}\n";
   file.close();
-  if (!file || std::rename(aside.c_str(), options_.port_file.c_str()) != 0) {
-    return fail(Code::kSystem, "cannot write the port file " + options_.port_file +
+  if (!file || std::rename(aside.c_str(), options_->port_file.c_str()) != 0) {
+    return fail(Code::kSystem, "cannot write the port file " + options_->port_file +
                                    "; check the path given with --port-file");
   }
   return {};
 }
 
 void Server::set_limit_metrics() {
-  const auto& limits = options_.limits;
+  const auto& limits = options_->limits;
   const auto set = [this](std::string_view name, auto current, auto max) {
     metrics_.limit_current.with(name)->set(static_cast<double>(current));
     metrics_.limit_max.with(name)->set(static_cast<double>(max));
@@ -223,7 +227,7 @@ std::size_t Server::requests() const {
 void Server::run() {
   std::printf(
       "holdfast serve: listening on %s port %u, system port %u, %zu engines, %zu data cores\n",
-      options_.listen.c_str(), port_, system_listener_->endpoint().port, options_.engines.size(),
+      options_->listen.c_str(), port_, system_listener_->endpoint().port, options_->engines.size(),
       data_.size());
   std::fflush(stdout);
   for (const auto& core : data_) core->start();
@@ -237,9 +241,8 @@ void Server::run() {
 }
 
 net::Task<void> Server::wait_for_end() {
-  net::ProcessSignals signals(control_, {SIGTERM, SIGINT});
-  co_await signals.wait();
-  auto draining = drain(signals);
+  while (co_await signals_.wait() == SIGHUP) reload();
+  auto draining = drain();
   co_await std::move(draining);
   fleet_.stop();
   system_listener_->close();
@@ -247,16 +250,38 @@ net::Task<void> Server::wait_for_end() {
   control_.stop();
 }
 
-net::Task<void> Server::second_signal(net::ProcessSignals& signals) {
-  if (co_await signals.wait() != 0) hurried_ = true;
+void Server::reload() {
+  auto found = reload_ ? reload_(*options_) : fail(Code::kUnsupported, "nothing to read anew");
+  metrics_.config_reloads_total.with(found ? "ok" : "failed")->add();
+  if (!found) {
+    std::fprintf(stderr, "%s\nholdfast serve: reload failed, the old configuration stays\n",
+                 found.error().detail.c_str());
+    return;
+  }
+  for (const auto& change : found->applied)
+    std::fprintf(stderr, "holdfast serve: reload: %s\n", change.c_str());
+  for (const auto& change : found->needs_restart)
+    std::fprintf(stderr, "holdfast serve: reload: %s needs a restart\n", change.c_str());
+  std::fprintf(stderr, "holdfast serve: reloaded, %zu settings changed, %zu need a restart\n",
+               found->applied.size(), found->needs_restart.size());
+  options_ = std::make_shared<const ServeOptions>(std::move(found->options));
+  usage_.bytes.set_max(options_->continuation_bytes_max);
+  for (const auto& core : data_) core->apply(options_);
+  fleet_.apply(options_);
 }
 
-net::Task<void> Server::drain(net::ProcessSignals& signals) {
+net::Task<void> Server::second_signal() {
+  int number = SIGHUP;
+  while (number == SIGHUP) number = co_await signals_.wait();
+  if (number != 0) hurried_ = true;
+}
+
+net::Task<void> Server::drain() {
   system_.draining.store(true);
   std::fprintf(stderr, "holdfast serve: draining, %zu requests run\n", requests());
   for (const auto& core : data_) core->drain();
-  control_.spawn(second_signal(signals), "second signal");
-  const auto limit = net::now() + options_.drain_limit;
+  control_.spawn(second_signal(), "second signal");
+  const auto limit = net::now() + options_->drain_limit;
   while (requests() > 0 && net::now() < limit && !hurried_) {
     co_await net::sleep_until(control_, net::now() + kDrainPoll);
   }
@@ -270,14 +295,14 @@ net::Task<void> Server::drain(net::ProcessSignals& signals) {
   while (busy() && net::now() < grace) {
     co_await net::sleep_until(control_, net::now() + kDrainPoll);
   }
-  signals.cancel();
+  signals_.cancel();
 }
 
 }  // namespace
 
-Result<void> run_server(const ServeOptions& options) {
+Result<void> run_server(const ServeOptions& options, Reload reload) {
   net::ignore_sigpipe();
-  Server server(options);
+  Server server(options, std::move(reload));
   if (auto opened = server.open(); !opened) return opened;
   server.run();
   return {};

@@ -25,7 +25,7 @@ bool has_worker(const core::FleetView& view) {
 // True until every engine was heard of, or one is ready.
 bool is_starting(const core::FleetView& view) {
   for (const auto& worker : view.workers) {
-    if (!worker.models.empty()) return false;
+    if (worker.state != WorkerState::kRemoved && !worker.models.empty()) return false;
   }
   return true;
 }
@@ -35,6 +35,7 @@ std::string health_body(const SystemState& state, const FleetSnapshot& snapshot,
   std::map<std::string_view, int> by_model;
   for (const auto& worker : snapshot.view.workers) {
     ++by_state[core::to_string(worker.state)];
+    if (worker.state == WorkerState::kRemoved) continue;
     for (const auto& model : worker.models)
       by_model[model.name] += worker.state == WorkerState::kReady;
   }

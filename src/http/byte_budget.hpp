@@ -17,12 +17,14 @@ class ByteBudget {
   ByteBudget& operator=(const ByteBudget&) = delete;
 
   std::int64_t used() const { return used_.load(std::memory_order_relaxed); }
-  std::int64_t max() const { return max_; }
+  std::int64_t max() const { return max_.load(std::memory_order_relaxed); }
+  /// A lower one takes nothing back: it refuses what comes next.
+  void set_max(std::int64_t bytes_max) { max_.store(bytes_max, std::memory_order_relaxed); }
 
  private:
   friend class HeldBytes;
   std::atomic<std::int64_t> used_{0};
-  std::int64_t max_;
+  std::atomic<std::int64_t> max_;
 };
 
 /// What one holder has of it; given back when it ends. Without a budget it counts nothing. The
@@ -53,7 +55,7 @@ class HeldBytes {
       return true;
     }
     const auto more = bytes - bytes_;
-    if (budget_->used_.fetch_add(more, std::memory_order_relaxed) + more > budget_->max_) {
+    if (budget_->used_.fetch_add(more, std::memory_order_relaxed) + more > budget_->max()) {
       budget_->used_.fetch_sub(more, std::memory_order_relaxed);
       return false;
     }

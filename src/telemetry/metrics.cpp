@@ -45,6 +45,8 @@ ServeMetrics::ServeMetrics(Registry& r, std::string_view version, std::string_vi
                       {"worker", "reason"}),
       access_log_dropped_total(r, "holdfast_access_log_dropped_total",
                                "Access log lines lost to a slow or failing file.", {}),
+      config_reloads_total(r, "holdfast_config_reloads_total", "Reloads of the configuration.",
+                           {"result"}),
       build_info(r, "holdfast_build_info", "Always 1.", {"version", "commit"}) {
   build_info.with(version, commit)->set(1);
 }

@@ -65,6 +65,7 @@ struct ServeMetrics {
   Family<Gauge, 2> worker_state;                    // worker, state
   Family<Counter, 2> ejections_total;               // worker, reason
   Family<Counter, 0> access_log_dropped_total;      // lines that the log could not take
+  Family<Counter, 1> config_reloads_total;          // result: ok, failed
   Family<Gauge, 2> build_info;                      // version, commit
 };
 
