@@ -6,6 +6,7 @@
 // attempts, last progress) are WorkerCells, shared by all views of a worker.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -27,6 +28,7 @@ struct WorkerCells {
   std::atomic<std::int32_t> suspects{0};         // 1 while a poison suspect is being tried there
   std::atomic<std::int64_t> progress_ns{0};      // Instant of the last byte of any stream
   std::atomic<std::int64_t> prefill_rate{2000};  // tokens a second, smoothed
+  std::atomic<bool> may_assemble{true};          // false: a stream of it was no plain text
   LatencyWindow itl;
 
   void progress(Instant now) {
@@ -62,8 +64,9 @@ struct WorkerStatus {
   std::uint64_t tokens_identity = 0;  // same ids for the probe text; 0 unknown
   std::uint64_t exact_identity = 0;   // same build, model and greedy probe; 0 unknown
   std::vector<TokenId> eos_ids;
-  std::uint32_t deaths = 0;  // how often it was declared dead
-  Instant alive_at{};        // the last probe that it answered
+  std::array<bool, 2> whole_known{};  // by endpoint: how its whole bodies look
+  std::uint32_t deaths = 0;           // how often it was declared dead
+  Instant alive_at{};                 // the last probe that it answered
   std::shared_ptr<WorkerCells> cells;
 
   const ModelEntry* model(std::string_view model_name) const;

@@ -86,6 +86,13 @@ void RequestMachine::on_event(Instant now, AttemptId id, const UpstreamEvent& ev
   } else {
     on_owner_event(now, event);
   }
+  if (!spec_.stream && !is_done() && sent_text_.size() > options_.whole_bytes_max) {
+    fail({.status = 502,
+          .type = "server_error",
+          .code = "answer_too_large",
+          .message = "The answer is larger than is kept of one that is not streamed; stream it.",
+          .should_retry = false});
+  }
 }
 
 // False: what the engine counts shows that it does not continue what we asked it to continue.
@@ -135,6 +142,13 @@ void RequestMachine::on_owner_event(Instant now, const UpstreamEvent& event) {
     after_finish(now, event);
     return;
   }
+  const bool opaque =
+      event.kind == EventKind::kOther || (event.kind == EventKind::kTokens && !event.plain);
+  if (opaque && !spec_.stream && owner_->mode != Mode::kTokens) {
+    worker(owner_->worker).cells->may_assemble.store(false, std::memory_order_relaxed);
+    ask_whole(now);
+    return;
+  }
   switch (event.kind) {
     case EventKind::kDone: attempt_failed(now, id, Reason::kEarlyEnd); return;
     case EventKind::kRole:
@@ -159,12 +173,22 @@ void RequestMachine::on_owner_event(Instant now, const UpstreamEvent& event) {
 void RequestMachine::after_finish(Instant now, const UpstreamEvent& event) {
   switch (event.kind) {
     case EventKind::kDone:
+      if (!end_is_told()) {
+        attempt_failed(now, owner_->id, Reason::kEarlyEnd);
+        return;
+      }
       end_attempt(owner_, false);
       complete(now);
       return;
     case EventKind::kUsage:
-      if (owner_->count >= 0)
+      if (owner_->count >= 0) {
         final_count_ = static_cast<std::int64_t>(owner_->base) + owner_->count;
+        end_told_ = true;
+      }
+      if (ends_untold()) {
+        ask_whole(now);
+        return;
+      }
       if (rebuilt_) return;  // complete() says it, over both parts
       usage_sent_ = true;
       actions_.forward(owner_->id);
@@ -199,7 +223,11 @@ void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
   const auto own = static_cast<std::int64_t>(attempt.tokens);
   final_count_ =
       static_cast<std::int64_t>(attempt.base) + (attempt.count >= 0 ? attempt.count : own);
-  if (attempt.mode == Mode::kTokens) {
+  finish_ = event.finish;
+  if (finish_ != Finish::kNone) end_told_ = event.completion_tokens >= 0;
+  if (ends_untold()) {
+    ask_whole(now);
+  } else if (attempt.mode == Mode::kTokens) {
     rebuild_event(now, event);
   } else {
     forward_event(now, event);
@@ -237,9 +265,25 @@ void RequestMachine::forward_event(Instant now, const UpstreamEvent& event) {
   sent_anything_ = true;
   actions_.forward(owner_->id);
   if (event.finish == Finish::kNone) return;
-  finish_ = event.finish;
   finished_at_ = now;
   state_ = State::kFinishing;
+}
+
+// llama.cpp streams nothing of a token that ends in half a character; where the limit cuts there,
+// its whole body shows it (measured), and what else the token says.
+bool RequestMachine::ends_untold() const {
+  return may_hide_end() && options_.restart && std::cmp_greater(final_count_, ledger_.size());
+}
+
+bool RequestMachine::may_hide_end() const {
+  const auto kind = static_cast<std::size_t>(kind_);
+  return !spec_.stream && finish_ == Finish::kLength && kind < spec_.drops_held_text.size() &&
+         spec_.drops_held_text[kind];
+}
+
+// Whether something is hidden shows in the count, which may come after the finish reason.
+bool RequestMachine::end_is_told() const {
+  return !may_hide_end() || end_told_;
 }
 
 void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
@@ -275,7 +319,6 @@ void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
   }
   const auto held = matcher_.flush();
   if (!drops_held_text(event.finish)) say(held);
-  finish_ = event.finish;
   finished_at_ = now;
   state_ = State::kFinishing;
   actions_.say_finish(event.finish, {});
@@ -329,6 +372,12 @@ void RequestMachine::on_hedge_event(Instant now, const UpstreamEvent& event) {
   }
   const bool has_token = !event.ids.empty() || !event.text.empty() || event.finish != Finish::kNone;
   if (event.kind != EventKind::kTokens || !has_token) return;
+  hedge_wins(now);
+  take_hedges_role();
+  on_owner_event(now, event);
+}
+
+void RequestMachine::hedge_wins(Instant now) {
   record_.hedges_won += 1;
   if (!migrating_) {
     migrating_ = true;
@@ -341,8 +390,6 @@ void RequestMachine::on_hedge_event(Instant now, const UpstreamEvent& event) {
   }
   owner_ = std::exchange(hedge_, std::nullopt);
   adopt(*owner_);
-  take_hedges_role();
-  on_owner_event(now, event);
 }
 
 // Its role chunk was kept back while it only hedged.
@@ -354,7 +401,8 @@ void RequestMachine::take_hedges_role() {
 }
 
 void RequestMachine::on_whole(Instant now, AttemptId id) {
-  if (find(id) == nullptr || !owner_ || owner_->id != id) return;
+  if (find(id) == nullptr) return;
+  if (hedge_ && hedge_->id == id) hedge_wins(now);
   worker(owner_->worker).cells->progress(now);
   first_token(now);
   end_attempt(owner_, false);
@@ -366,7 +414,7 @@ void RequestMachine::on_whole(Instant now, AttemptId id) {
 
 void RequestMachine::on_end(Instant now, AttemptId id) {
   if (find(id) == nullptr) return;
-  if (owner_ && owner_->id == id && state_ == State::kFinishing) {
+  if (owner_ && owner_->id == id && state_ == State::kFinishing && end_is_told()) {
     end_attempt(owner_, false);
     complete(now);
     return;
@@ -380,7 +428,7 @@ void RequestMachine::on_failed(Instant now, AttemptId id, Reason reason) {
 
 void RequestMachine::on_paused(Instant now, AttemptId id, bool paused) {
   auto* attempt = find(id);
-  if (attempt == nullptr || attempt->paused == paused || !spec_.stream) return;
+  if (attempt == nullptr || attempt->paused == paused || !attempt->streams) return;
   attempt->paused = paused;
   auto& cells = *worker(attempt->worker).cells;
   cells.reading.fetch_add(paused ? -1 : 1, std::memory_order_relaxed);
@@ -452,7 +500,11 @@ Instant RequestMachine::deadline() const {
 void RequestMachine::tick(Instant now) {
   if (is_done() || now < deadline()) return;
   if (state_ == State::kFinishing) {
-    complete(now);
+    if (end_is_told()) {
+      complete(now);
+    } else {
+      attempt_failed(now, owner_->id, Reason::kEarlyEnd);
+    }
     return;
   }
   if (state_ == State::kRunning) {

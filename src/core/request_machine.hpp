@@ -54,6 +54,7 @@ struct MigrationOptions {
   int attempts_without_progress = 4;
   int poison_deaths = 3;
   std::size_t poison_tokens = 16;
+  std::size_t whole_bytes_max = 64UL * 1024 * 1024;  // text of an answer that is assembled
 };
 
 /// What the machine must know of a request. Kind-indexed facts are indexed by engine::Kind.
@@ -62,7 +63,8 @@ struct RequestSpec {
   std::string model;
   bool stream = true;
   bool include_usage = false;
-  std::vector<bool> tokens_allowed;        // by kind: every field is re-entrant there
+  std::vector<bool> tokens_allowed;        // by kind: every field is re-entrant there; without
+                                           // `stream`: the whole body can be made from a stream
   std::vector<bool> adds_fields;           // by kind: the first attempt asks for ids
   std::optional<std::int64_t> max_tokens;  // the client's own
   std::vector<std::int64_t> default_max;   // by kind, without the client's: 0 = up to the length
@@ -85,6 +87,7 @@ struct OpenAttempt {
   std::size_t worker = 0;
   Mode mode = Mode::kFirst;
   bool with_ids = false;        // kFirst, kRestart: ask for ids
+  bool stream = true;           // upstream; for a client that does not: assembled
   std::int64_t max_tokens = 0;  // kTokens: what is left, > 0; 0 = no limit known
   std::int64_t min_tokens = 0;  // kTokens: rebased
   bool exact = true;            // kTokens: same identity as the worker before
@@ -111,6 +114,8 @@ class RequestActions {
   virtual void report(std::size_t worker, Reason reason) = 0;
   /// Put a question to a worker; answered by on_answer / on_answer_failed.
   virtual void ask(Question question, std::size_t worker, std::uint32_t plan) = 0;
+  // Of a request that does not stream, what is sent from here on is kept until complete().
+
   /// Send the event that is being reported right now, edited as its reader says.
   virtual void forward(AttemptId attempt) = 0;
   /// Send the role / text / the finish reason / usage in events of our own.
@@ -120,7 +125,9 @@ class RequestActions {
   virtual void say_usage() = 0;
   /// A comment line, only in a stream whose head was sent.
   virtual void comment(std::string_view text) = 0;
-  /// The answer is complete: [DONE], end in order. Last call.
+  /// What was kept of an answer is void: it begins anew.
+  virtual void discard() = 0;
+  /// The answer is complete: [DONE], end in order; or the whole body. Last call.
   virtual void complete() = 0;
   /// The engine's whole response (error or non-streaming) goes to the client. Last call.
   virtual void relay_whole(AttemptId attempt) = 0;
@@ -207,6 +214,8 @@ class RequestMachine {
   std::string_view phase() const;
   /// Events of our own make up the stream from now on (after a resume by ids).
   bool is_rebuilt() const { return rebuilt_; }
+  /// The text that was sent; of a request that does not stream: kept.
+  std::string_view sent_text() const { return sent_text_; }
   const Ledger& ledger() const { return ledger_; }
   /// What a resume carries, valid while open(kTokens) is being carried out.
   std::span<const TokenId> carried_ids() const;
@@ -228,6 +237,7 @@ class RequestMachine {
     std::size_t worker = 0;
     Mode mode = Mode::kFirst;
     bool with_ids = false;
+    bool streams = true;  // upstream
     bool is_hedge = false;
     bool is_suspect = false;
     bool charged_hedge = false;
@@ -270,6 +280,7 @@ class RequestMachine {
   // request_machine.cpp: the inputs
   void on_owner_event(Instant now, const UpstreamEvent& event);
   void on_hedge_event(Instant now, const UpstreamEvent& event);
+  void hedge_wins(Instant now);
   bool note_counts(Attempt& attempt, const UpstreamEvent& event);
   void take_hedges_role();
   void take_token(Instant now, const UpstreamEvent& event);
@@ -279,6 +290,9 @@ class RequestMachine {
   void after_finish(Instant now, const UpstreamEvent& event);
   void say(std::string_view text);
   void finish_with(Instant now, Finish finish, std::string_view stop_string);
+  bool ends_untold() const;
+  bool may_hide_end() const;
+  bool end_is_told() const;
   void complete(Instant now);
   void fail(const ClientError& error);
   void release_all();
@@ -290,6 +304,10 @@ class RequestMachine {
   bool can_restart() const;
   bool can_tokens() const;
   bool needs_tokens() const;
+  bool prefers_tokens() const;
+  bool assembles(const WorkerStatus& status) const;
+  void reopen(Instant now, std::size_t index);
+  void ask_whole(Instant now);
   void try_place(Instant now);
   Instant overloaded_until(std::size_t index) const;
   bool verdict_pending(Instant now) const;
@@ -362,12 +380,14 @@ class RequestMachine {
   bool rebuilt_ = false;
   bool own_prompt_ids_ = false;  // the client sent ids
   bool ids_off_ = false;         // the engine refused our fields
+  bool assembly_off_ = false;    // an answer that its engine has to write whole
   bool tokens_off_ = false;
   bool rewound_ = false;         // the ledger was cut back to where its ids are certain
   std::string swallow_;          // sent already, expected again from the owner
   bool tokens_refused_ = false;  // one engine did not take our prefix
   bool usage_sent_ = false;
   Finish finish_ = Finish::kNone;
+  bool end_told_ = false;  // how many tokens there were at the finish reason
   std::int64_t prompt_tokens_ = -1;
   std::int64_t final_count_ = -1;
   std::uint64_t tokens_identity_ = 0;  // of the worker that wrote the ids

@@ -267,7 +267,7 @@ TEST(Request, AWholeAnswerIsRelayedWhole) {
   EXPECT_EQ(bench.cells(0).running.load(), 1);
   bench.pass(seconds(20));
   machine.on_whole(bench.now, 1);
-  EXPECT_EQ(bench.log(), (Log{"open 1@0 first plain", "relay 1"}));
+  EXPECT_EQ(bench.log(), (Log{"open 1@0 first whole", "relay 1"}));
   EXPECT_EQ(bench.cells(0).last_progress(), bench.now);
 }
 
@@ -277,8 +277,8 @@ TEST(Request, AWholeAnswerRestartsAfterAFailure) {
   auto& machine = bench.start();
   bench.failed(1);
   machine.on_whole(bench.now, 2);
-  EXPECT_EQ(bench.log(), (Log{"open 1@0 first plain", "report 0 reset", "cancel 1",
-                              "open 2@1 restart plain", "relay 2"}));
+  EXPECT_EQ(bench.log(), (Log{"open 1@0 first whole", "report 0 reset", "cancel 1",
+                              "open 2@1 restart whole", "relay 2"}));
 }
 
 TEST(Request, AClientThatLeavesCancelsInEveryState) {

@@ -243,7 +243,7 @@ std::int64_t RequestMachine::token_limit() const {
 
 bool RequestMachine::drops_held_text(Finish finish) const {
   const auto kind = static_cast<std::size_t>(kind_);
-  return finish == Finish::kLength && kind < spec_.drops_held_text.size() &&
+  return spec_.stream && finish == Finish::kLength && kind < spec_.drops_held_text.size() &&
          spec_.drops_held_text[kind];
 }
 
@@ -333,7 +333,7 @@ void RequestMachine::activate() {
 }
 
 Instant RequestMachine::hedge_at() const {
-  if (!spec_.stream || hedge_ || plan_ || !owner_) return kNever;
+  if (hedge_ || plan_ || !owner_ || !owner_->streams) return kNever;
   const bool suspect = worker(owner_->worker).state == WorkerState::kSuspect;
   auto at = owner_->last_event + options_.hedge_after;
   if (!owner_->got_token && !suspect) {

@@ -31,7 +31,7 @@ void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttem
   attempt.deaths = worker(attempt.worker).deaths;
   cells.running.fetch_add(1, std::memory_order_relaxed);
   // A whole answer is silent until its end: its silence says nothing of the worker.
-  if (spec_.stream && cells.reading.fetch_add(1, std::memory_order_relaxed) == 0)
+  if (attempt.streams && cells.reading.fetch_add(1, std::memory_order_relaxed) == 0)
     cells.progress(now);
   record_.attempts += 1;
   if (attempt.is_hedge) record_.hedges += 1;
@@ -53,7 +53,7 @@ void RequestMachine::end_attempt(std::optional<Attempt>& slot, bool cancel) {
   Attempt attempt = *std::exchange(slot, std::nullopt);
   auto& cells = *worker(attempt.worker).cells;
   cells.running.fetch_sub(1, std::memory_order_relaxed);
-  if (spec_.stream && !attempt.paused) cells.reading.fetch_sub(1, std::memory_order_relaxed);
+  if (attempt.streams && !attempt.paused) cells.reading.fetch_sub(1, std::memory_order_relaxed);
   if (attempt.is_suspect) cells.suspects.store(0, std::memory_order_relaxed);
   if (attempt.charged_hedge) core_.hedges->release();
   release_prefill(attempt);
@@ -76,7 +76,7 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   }
   const auto broke_at = owner_->got_token ? owner_->last_event : owner_->started;
   end_attempt(owner_, true);
-  if (state_ == State::kFinishing) {
+  if (state_ == State::kFinishing && end_is_told()) {
     complete(now);
     return;
   }
@@ -112,6 +112,12 @@ bool RequestMachine::is_excluded(std::size_t index) const {
 void RequestMachine::adopt(const Attempt& attempt) {
   if (attempt.mode == Mode::kTokens) return;
   rebuilt_ = false;  // nothing that it would have to fit to was sent
+  if (!spec_.stream && sent_anything_) {
+    sent_text_.clear();
+    swallow_.clear();
+    sent_role_ = usage_sent_ = rewound_ = false;
+    actions_.discard();
+  }
   const auto& status = worker(attempt.worker);
   ledger_.clear();
   if (!attempt.with_ids) ledger_.break_it();
@@ -126,8 +132,23 @@ void RequestMachine::adopt(const Attempt& attempt) {
   final_count_ = -1;
 }
 
+// The client has seen a part of the answer. Of a whole answer it sees nothing before its end.
 bool RequestMachine::needs_tokens() const {
-  return !sent_text_.empty() || opaque_sent_;
+  return spec_.stream && (!sent_text_.empty() || opaque_sent_);
+}
+
+// Nothing visible was sent, but ids are known: going on by ids wastes nothing.
+bool RequestMachine::prefers_tokens() const {
+  return needs_tokens() || (ledger_.size() > 0 && can_tokens());
+}
+
+// A whole answer is generated as a stream where its body can be made from it.
+bool RequestMachine::assembles(const WorkerStatus& status) const {
+  const auto kind = static_cast<std::size_t>(status.kind);
+  return !assembly_off_ && !ids_off_ && options_.tokens && kind < spec_.tokens_allowed.size() &&
+         spec_.tokens_allowed[kind] &&
+         status.whole_known[static_cast<std::size_t>(spec_.endpoint)] &&
+         status.cells->may_assemble.load(std::memory_order_relaxed);
 }
 
 bool RequestMachine::can_restart() const {
@@ -135,7 +156,7 @@ bool RequestMachine::can_restart() const {
 }
 
 bool RequestMachine::can_tokens() const {
-  return options_.tokens && spec_.stream && !tokens_off_ && !opaque_sent_ && ledger_.intact() &&
+  return options_.tokens && !tokens_off_ && !opaque_sent_ && ledger_.intact() &&
          (ledger_.size() > 0 || rewound_) && tokens_identity_ != 0;
 }
 
@@ -189,7 +210,7 @@ void RequestMachine::recover(Instant now, Reason reason) {
   }
   if (!typed && !free) {
     // Continuations are paced by prefill, new requests by a budget.
-    owes_retry_ = !needs_tokens();
+    owes_retry_ = !prefers_tokens();
     not_before_ = now + backoff(failures_ - 1, *core_.random);
   }
   try_place(now);
@@ -241,8 +262,7 @@ void RequestMachine::try_place(Instant now) {
           .should_retry = false});
     return;
   }
-  // Nothing visible was sent, but ids are known: going on by ids wastes nothing.
-  const bool tokens = needs_tokens() || (ledger_.size() > 0 && can_tokens());
+  const bool tokens = prefers_tokens();
   const bool suspect = deaths_seen() >= 2;
   const auto chosen = pick(tokens, false, suspect);
   if (tokens && can_restart() && (!chosen || is_excluded(*chosen))) {
@@ -296,7 +316,8 @@ void RequestMachine::open_plain(Instant now, std::size_t index, bool is_hedge, b
   attempt.is_hedge = is_hedge;
   attempt.is_suspect = suspect;
   attempt.charged_hedge = charged_hedge;
-  attempt.with_ids = spec_.stream && options_.tokens && !ids_off_ &&
+  attempt.streams = spec_.stream || assembles(status);
+  attempt.with_ids = attempt.streams && options_.tokens && !ids_off_ &&
                      kind < spec_.tokens_allowed.size() && spec_.tokens_allowed[kind];
   attempt.prefill = std::max(prompt_tokens_, spec_.prompt_tokens_estimate);
   attempt.paced = migrating_;
@@ -309,7 +330,32 @@ void RequestMachine::open_plain(Instant now, std::size_t index, bool is_hedge, b
   open.worker = index;
   open.mode = attempt.mode;
   open.with_ids = attempt.with_ids;
+  open.stream = attempt.streams;
   begin_attempt(now, attempt, open);
+}
+
+// The same worker is asked again in another way.
+void RequestMachine::reopen(Instant now, std::size_t index) {
+  const bool failed_before = is_excluded(index) && !ids_off_;
+  if (worker(index).state == WorkerState::kReady && !failed_before) {
+    open_plain(now, index, false, false, false);
+    return;
+  }
+  state_ = State::kWaiting;
+  waiting_since_ = now;
+  try_place(now);
+}
+
+// The stream has, or hides, what its engine's whole body would show in a way that we don't know:
+// the engine has to write it itself.
+void RequestMachine::ask_whole(Instant now) {
+  const auto index = owner_->worker;
+  assembly_off_ = true;
+  record_.wasted_tokens += owner_->tokens;
+  drop_hedge("asked_whole");
+  end_attempt(owner_, true);
+  ledger_.break_it();
+  reopen(now, index);
 }
 
 void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration retry_after) {
@@ -348,13 +394,7 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
   if (with_ids && status >= kFirstRefusal && status != 401 && status != 403 && status != 404) {
     ids_off_ = true;  // perhaps our fields: the client's own bytes decide
     end_attempt(owner_, false);
-    if (worker(index).state == WorkerState::kReady) {
-      open_plain(now, index, false, false, false);
-    } else {
-      state_ = State::kWaiting;
-      waiting_since_ = now;
-      try_place(now);
-    }
+    reopen(now, index);
     return;
   }
   excluded_.push_back(index);
@@ -375,7 +415,8 @@ Instant RequestMachine::wait_limit() const {
 }
 
 void RequestMachine::give_up_waiting(Instant /*now*/) {
-  if (last_status_ >= 500 && last_status_ != 503 && !sent_anything_) {
+  const bool head_sent = spec_.stream && sent_anything_;
+  if (last_status_ >= 500 && last_status_ != 503 && !head_sent) {
     state_ = State::kDone;
     sent_anything_ = true;
     actions_.relay_whole(last_status_attempt_);

@@ -53,7 +53,7 @@ class Recorder final : public RequestActions {
     std::string line = "open " + std::to_string(open.attempt) + "@" + std::to_string(open.worker) +
                        " " + std::string(to_string(open.mode));
     if (open.mode != Mode::kTokens) {
-      line += open.with_ids ? " ids" : " plain";
+      line += !open.stream ? " whole" : open.with_ids ? " ids" : " plain";
     } else {
       line += " carry";
       for (const auto id : machine->carried_ids()) line += " " + std::to_string(id);
@@ -90,6 +90,7 @@ class Recorder final : public RequestActions {
                   std::to_string(machine->completion_tokens()));
   }
   void comment(std::string_view text) override { log.push_back("comment " + std::string(text)); }
+  void discard() override { log.push_back("discard"); }
   void complete() override { log.push_back("complete"); }
   void relay_whole(AttemptId attempt) override {
     log.push_back("relay " + std::to_string(attempt));

@@ -280,7 +280,9 @@ std::string feature_table() {
     out.append("| ").append(feature_name(static_cast<Feature>(i))).append(" | both | no | no |\n");
   }
   out.append("| any other field | both | no | no |\n");
-  out.append("| a request that does not stream | both | no | no |\n");
+  out.append("| `stream_options` without `stream` | both | no | no |\n");
+  out.append("| not streamed, and no more than 32 tokens | both | no | no |\n");
+  out.append("| not streamed, with `stop` | both | yes | no |\n");
   return out;
 }
 

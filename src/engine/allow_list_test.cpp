@@ -21,7 +21,7 @@ const std::map<std::string, Row> kVllmRows = {
     {"model", {"\"m\"", ""}},
     {"messages", {"[]", ""}},
     {"prompt", {"\"x\"", "[\"x\"]"}},
-    {"stream", {"true", "false"}},
+    {"stream", {"true", ""}},
     {"stream_options", {"{\"include_usage\":true}", "{\"other\":true}"}},
     {"max_tokens", {"9", "\"9\""}},
     {"max_completion_tokens", {"9", "9.5"}},
@@ -91,7 +91,7 @@ const std::map<std::string, Row> kLlamaRows = {
     {"model", {"\"m\"", ""}},
     {"messages", {"[]", ""}},
     {"prompt", {"\"x\"", "[\"x\"]"}},
-    {"stream", {"true", "false"}},
+    {"stream", {"true", ""}},
     {"stream_options", {"{\"include_usage\":true}", "{\"other\":true}"}},
     {"max_tokens", {"9", "\"9\""}},
     {"max_completion_tokens", {"9", "9.5"}},
@@ -251,7 +251,21 @@ TEST(AllowList, ForbidsByFeatures) {
             "non-text content");
   EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"stream_options":{"x":true}})"),
             "unknown stream option");
-  EXPECT_EQ(refused(Endpoint::kChat, R"({"messages":[]})"), "no stream");
+}
+
+// What is not streamed is assembled from a stream only where that makes the same body and pays.
+TEST(AllowList, OfRequestsThatDoNotStream) {
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"messages":[]})"), std::nullopt);
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"messages":[],"max_tokens":33})"), std::nullopt);
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"messages":[],"max_tokens":32})"), "short answer");
+  EXPECT_EQ(refused(Endpoint::kCompletions, R"({"prompt":"x"})"), "short answer");  // 16 tokens
+  EXPECT_EQ(refused(Endpoint::kCompletions, R"({"prompt":"x"})", Kind::kLlamaCpp), std::nullopt);
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stream_options":{"include_usage":true}})"),
+            "stream_options");
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stream_options":null})"), std::nullopt);
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stop":"x"})"), std::nullopt);
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stop":"x"})", Kind::kLlamaCpp), "stop");
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"tools":[{}]})"), "tools");
 }
 
 TEST(AllowList, OpenAiHasNoTokenEndpoint) {

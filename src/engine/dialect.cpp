@@ -13,7 +13,9 @@ namespace {
 using core::Endpoint;
 
 constexpr std::int64_t kVllmCompletionsDefault = 16;
+constexpr std::int64_t kShortAnswer = 32;  // tokens
 constexpr std::string_view kAllUsage = R"({"include_usage":true,"continuous_usage_stats":true})";
+constexpr std::string_view kUsage = R"({"include_usage":true})";
 
 std::string_view client_path(Endpoint endpoint) {
   return endpoint == Endpoint::kChat ? "/v1/chat/completions" : "/v1/completions";
@@ -122,7 +124,6 @@ std::string resume_llama(const ClientRequest& request, const ResumeSpec& spec) {
 
 /// The first thing that the fields say together which forbids mode `tokens`.
 std::optional<std::string> feature_that_refuses(const ClientRequest& request) {
-  if (!request.stream) return "no stream";
   for (std::size_t i = 0; i < kFeatureCount; ++i) {
     const auto feature = static_cast<Feature>(i);
     if (!request.has(feature)) continue;
@@ -198,6 +199,17 @@ std::optional<std::string> Dialect::tokens_refused_by(const ClientRequest& reque
     if (rule == nullptr) return "unknown field: " + field.name;
     if (!is_allowed(rule->allowed, request, field)) return field.name;
   }
+  return request.stream ? std::nullopt : assembly_refused_by(request);
+}
+
+std::optional<std::string> Dialect::assembly_refused_by(const ClientRequest& request) const {
+  const Field* options = request.find("stream_options");
+  if (options != nullptr && options->kind != wire::JsonKind::kNull) return "stream_options";
+  const std::int64_t limit = default_max_tokens(request, 0, 0);
+  if (limit >= 0 && limit <= kShortAnswer) return "short answer";
+  // Measured: a stream that reaches its limit drops the text that it holds back for a stop string;
+  // the whole body shows it.
+  if (kind_ == Kind::kLlamaCpp && !request.stop.empty()) return "stop";
   return std::nullopt;
 }
 
@@ -209,6 +221,10 @@ WireRequest Dialect::first(const ClientRequest& request, bool with_ids) const {
     return out;
   }
   Splice splice(request);
+  if (!request.stream) {
+    splice.set("stream", "true");
+    if (kind_ == Kind::kLlamaCpp) splice.set("stream_options", kUsage);
+  }
   if (kind_ == Kind::kVllm) {
     splice.set("return_token_ids", "true");
     splice.set("stream_options", kAllUsage);

@@ -53,12 +53,19 @@ class Dialect {
   Kind kind() const { return kind_; }
 
   /// nullopt when mode `tokens` may be used for the request; else the name of the field or feature
-  /// that forbids it. An allow-list: what is not known here forbids.
+  /// that forbids it. An allow-list: what is not known here forbids. A request that does not stream
+  /// must be one whose whole body can be made from a stream too (see assembly_refused_by).
   std::optional<std::string> tokens_refused_by(const ClientRequest& request) const;
 
+  /// Why a request that does not stream is not generated as one although its fields allow it: it is
+  /// so short that starting anew costs as much, or the engine's stream tells less than its whole
+  /// body does.
+  std::optional<std::string> assembly_refused_by(const ClientRequest& request) const;
+
   /// The first attempt, or a restart: the client's own endpoint and bytes. With `with_ids`, and if
-  /// the request streams and allows `tokens`, the members that make the engine tell ids and counts
-  /// are spliced in, and `ids_added` is set; else the body is the client's.
+  /// the request allows `tokens`, the members that make the engine tell ids and counts are spliced
+  /// in (for one that does not stream, also those that make it one), and `ids_added` is set; else
+  /// the body is the client's.
   WireRequest first(const ClientRequest& request, bool with_ids) const;
 
   /// The rest of a generation on the engine's token endpoint: prompt, sent ids and limits stated,

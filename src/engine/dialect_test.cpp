@@ -67,9 +67,24 @@ TEST(DialectFirst, LlamaCompletionsAreVerbose) {
   EXPECT_EQ(call.body, R"({"verbose":true,"stream":true,"prompt":"x"})");
 }
 
+TEST(DialectFirst, WhatDoesNotStreamIsAskedForAsAStream) {
+  auto call = llama().first(scan(Endpoint::kChat, R"({"stream":false,"messages":[]})"), true);
+  EXPECT_EQ(call.body,
+            R"({"stream_options":{"include_usage":true},"logprobs":true,"top_logprobs":1,)"
+            R"("timings_per_token":true,"stream":true,"messages":[]})");
+  EXPECT_TRUE(call.ids_added);
+  const auto& vllm = Dialect::of(Kind::kVllm);
+  call = vllm.first(scan(Endpoint::kChat, R"({"messages":[]})"), true);
+  EXPECT_EQ(call.body,
+            R"({"stream":true,"return_token_ids":true,"stream_options":{"include_usage":true,)"
+            R"("continuous_usage_stats":true},"messages":[]})");
+  EXPECT_EQ(vllm.first(scan(Endpoint::kChat, R"({"messages":[]})"), false).body,
+            R"({"messages":[]})");
+}
+
 TEST(DialectFirst, NothingIsAddedWhereIdsCouldNotBeUsed) {
   for (const auto* body : {R"({"stream":true,"tools":[{}]})", R"({"stream":true,"logprobs":true})",
-                           R"({"stream":false})", R"({"stream":true,"mystery":1})"}) {
+                           R"({"stream":false,"tools":[{}]})", R"({"stream":true,"mystery":1})"}) {
     const auto call = llama().first(scan(Endpoint::kChat, body), true);
     EXPECT_EQ(call.body, body);
     EXPECT_FALSE(call.ids_added);

@@ -15,6 +15,7 @@ namespace {
 /// enough to cost a busy engine nothing.
 constexpr std::size_t kProbePromptTokens = 24;
 constexpr std::int64_t kProbeTokens = 16;
+constexpr std::int64_t kWholeTokens = 4;  // enough for a model that thinks to show it
 constexpr std::size_t kModelsMax = 1024;
 
 class Hash {
@@ -156,6 +157,18 @@ Step<EngineInfo> Probe::ask_generate() {
                                  "\"cache_prompt\":false}");
 }
 
+Step<EngineInfo> Probe::ask_whole(Stage stage) {
+  stage_ = stage;
+  const bool chat = stage == Stage::kWholeChat;
+  std::string body = "{\"model\":" + quoted(base_model(info_)->name);
+  body += chat ? R"(,"messages":[{"role":"user","content":"Say hello."}])"
+               : R"(,"prompt":"Once upon a time")";
+  body += ",\"max_tokens\":";
+  wire::json_append_int(body, kWholeTokens);
+  body += ",\"temperature\":0}";
+  return post(chat ? "/v1/chat/completions" : "/v1/completions", std::move(body));
+}
+
 void Probe::read_props(std::string_view body) {
   info_.version = find_string(body, {"build_info"}).value_or(std::string());
   info_.slots = find_int(body, {"total_slots"}).value_or(0);
@@ -210,16 +223,22 @@ Step<EngineInfo> Probe::next(int status, std::string_view body) {
     }
     case Stage::kTokenize: {
       auto ids = good ? find_ids(body, {"tokens"}) : std::nullopt;
-      if (!ids || ids->empty()) return std::move(info_);
+      if (!ids || ids->empty()) return ask_whole(Stage::kWholeChat);
       Hash hash;
       hash.add(std::span<const core::TokenId>(*ids));
       info_.tokens_identity = hash.value();
       probe_ids_ = std::move(*ids);
       return ask_generate();
     }
-    case Stage::kGenerate: break;
+    case Stage::kGenerate:
+      if (good) read_generated(body);
+      return ask_whole(Stage::kWholeChat);
+    case Stage::kWholeChat:
+      if (good) info_.whole_chat = body;
+      return ask_whole(Stage::kWholeText);
+    case Stage::kWholeText: break;
   }
-  if (good) read_generated(body);
+  if (good) info_.whole_completions = body;
   return std::move(info_);
 }
 

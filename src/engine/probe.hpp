@@ -3,7 +3,8 @@
 // Order: 1. GET /v1/models (owned_by tells the kind: "vllm", "llamacpp"; else a plain OpenAI-like
 // engine, which is asked nothing more). 2. vLLM: GET /version; llama.cpp: GET /props, then
 // POST /tokenize of its EOS text. 3. POST /tokenize of the probe text. 4. a greedy generation of 16
-// tokens from its first ids (vLLM /v1/completions, llama.cpp /completion).
+// tokens from its first ids (vLLM /v1/completions, llama.cpp /completion). 5. four tokens from each
+// endpoint that clients call, not streamed: how its whole bodies look.
 // Only a failure of step 1 fails the probe; a later step that is refused leaves its part unknown
 // (an identity of 0 never equals another).
 #pragma once
@@ -32,12 +33,13 @@ struct ModelInfo {
 struct EngineInfo {
   Kind kind = Kind::kOpenAi;
   std::string version;
-  std::string fingerprint;             // system_fingerprint as raw JSON; empty unknown
-  std::vector<ModelInfo> models;       // aliases are models of their own
-  std::uint64_t tokens_identity = 0;   // equal: the same ids for the same text; 0 unknown
-  std::uint64_t exact_identity = 0;    // equal: the same next token; 0 unknown
-  std::vector<core::TokenId> eos_ids;  // llama.cpp; vLLM does not tell
-  std::int64_t slots = 0;              // requests at a time; 0 unknown
+  std::string fingerprint;                    // system_fingerprint as raw JSON; empty unknown
+  std::vector<ModelInfo> models;              // aliases are models of their own
+  std::uint64_t tokens_identity = 0;          // equal: the same ids for the same text; 0 unknown
+  std::uint64_t exact_identity = 0;           // equal: the same next token; 0 unknown
+  std::vector<core::TokenId> eos_ids;         // llama.cpp; vLLM does not tell
+  std::int64_t slots = 0;                     // requests at a time; 0 unknown
+  std::string whole_chat, whole_completions;  // whole answers, raw; empty: none was given
 };
 
 class Probe {
@@ -49,10 +51,20 @@ class Probe {
   static Result<EngineInfo> read_models(std::string_view body);
 
  private:
-  enum class Stage : std::uint8_t { kModels, kVersion, kProps, kEos, kTokenize, kGenerate };
+  enum class Stage : std::uint8_t {
+    kModels,
+    kVersion,
+    kProps,
+    kEos,
+    kTokenize,
+    kGenerate,
+    kWholeChat,
+    kWholeText
+  };
   Step<EngineInfo> after_models(int status, std::string_view body);
   Step<EngineInfo> ask_tokenize();
   Step<EngineInfo> ask_generate();
+  Step<EngineInfo> ask_whole(Stage stage);
   void read_props(std::string_view body);
   void read_generated(std::string_view body);
 

@@ -88,8 +88,12 @@ TEST(Probe, KnowsVllm) {
   EXPECT_FALSE(info.models[0].is_lora);
   EXPECT_NE(info.tokens_identity, 0U);
   EXPECT_NE(info.exact_identity, 0U);
-  EXPECT_EQ(answers.asked, (std::vector<std::string>{"GET /v1/models", "GET /version",
-                                                     "POST /tokenize", "POST /v1/completions"}));
+  EXPECT_EQ(answers.asked,
+            (std::vector<std::string>{"GET /v1/models", "GET /version", "POST /tokenize",
+                                      "POST /v1/completions", "POST /v1/chat/completions",
+                                      "POST /v1/completions"}));
+  EXPECT_EQ(info.whole_chat, answers.generated);
+  EXPECT_EQ(info.whole_completions, answers.generated);
 }
 
 TEST(Probe, KnowsLlama) {
@@ -106,7 +110,8 @@ TEST(Probe, KnowsLlama) {
   EXPECT_NE(info.exact_identity, 0U);
   EXPECT_EQ(answers.asked,
             (std::vector<std::string>{"GET /v1/models", "GET /props", "POST /tokenize",
-                                      "POST /tokenize", "POST /completion"}));
+                                      "POST /tokenize", "POST /completion",
+                                      "POST /v1/chat/completions", "POST /v1/completions"}));
 }
 
 TEST(Probe, AnythingElseIsOpenAiLike) {

@@ -168,10 +168,12 @@ bool StreamReader::read_top_member(JsonReader& json, const JsonKey& key, bool ke
   if (key.raw == "choices") {
     read_choices(json);
   } else if (key.raw == "usage") {
-    read_usage(value());
+    event_.usage = value();
+    read_usage(event_.usage);
     return removable(Ours::kUsage);
   } else if (key.raw == "timings") {
-    read_timings(value());
+    event_.timings = value();
+    read_timings(event_.timings);
     return removable(Ours::kTimings);
   } else if (key.raw == "__verbose" && options_.ids_added) {
     read_verbose(value());

@@ -52,10 +52,11 @@ struct Edit {
 /// Views are valid until the next read().
 struct ReadEvent {
   core::UpstreamEvent meaning;
-  bool drop = false;             // the client must not see it at all
-  std::string_view data;         // what was read
-  std::span<const Edit> edits;   // of data, ascending, disjoint; empty: pass the bytes on
-  std::string_view stop_reason;  // raw JSON, where the engine says what stopped it
+  bool drop = false;                // the client must not see it at all
+  std::string_view data;            // what was read
+  std::span<const Edit> edits;      // of data, ascending, disjoint; empty: pass the bytes on
+  std::string_view stop_reason;     // raw JSON, where the engine says what stopped it
+  std::string_view usage, timings;  // raw JSON, where the event has them
 };
 
 class StreamReader {

@@ -20,17 +20,6 @@ constexpr std::size_t kKeptCapacity = 64 * 1024;
 constexpr Duration kTailMax = std::chrono::seconds(1);  // for the end marker after [DONE]
 constexpr int kTriesMax = 2;                            // a reused connection, then a new one
 
-// A whole answer that its engine gave up (vLLM at SIGTERM) is half an answer under status 200.
-bool was_aborted(std::string_view body) {
-  static constexpr std::string_view kField = "\"finish_reason\":";
-  for (auto at = body.find(kField); at != body.npos; at = body.find(kField, at + 1)) {
-    auto value = body.substr(at + kField.size());
-    while (value.starts_with(' ')) value.remove_prefix(1);
-    if (value.starts_with("\"abort\"") || value.starts_with("\"error\"")) return true;
-  }
-  return false;
-}
-
 engine::ReaderOptions reader_options(const RequestDriver& request, const core::OpenAttempt& open,
                                      const engine::WireRequest& call, const EngineFacts& facts) {
   const auto& client = request.request();
@@ -55,6 +44,9 @@ AttemptDriver::AttemptDriver(std::shared_ptr<RequestDriver> request, const core:
       open_(open),
       call_(std::move(call)),
       reader_(reader_options(*request_, open, call_, core_.fleet().facts[open.worker])),
+      whole_form_(core_.fleet()
+                      .facts[open.worker]
+                      .whole[static_cast<std::size_t>(request_->request().endpoint)]),
       scanner_(kEventBytesMax) {}
 
 AttemptDriver::~AttemptDriver() = default;
@@ -71,7 +63,7 @@ net::Task<void> AttemptDriver::run(std::shared_ptr<AttemptDriver> self) {
   auto sending = self->connect_and_send();
   const bool has_head = co_await std::move(sending);
   if (has_head) {
-    const bool is_stream = self->request_->request().stream && self->head_.status == 200;
+    const bool is_stream = self->open_.stream && self->head_.status == 200;
     auto reading = is_stream ? self->read_stream() : self->read_whole();
     co_await std::move(reading);
   }
@@ -156,16 +148,32 @@ net::Task<void> AttemptDriver::read_whole() {
   }
   give_back();
   auto& machine = request_->machine();
-  if (head_.status == 200 && was_aborted(body_)) {
-    failed(Reason::kAbort);
-    co_return;
-  }
   if (head_.status == 200) {
+    const auto kind = core_.fleet().facts[open_.worker].kind;
+    if (const auto verdict = engine::judge_whole(kind, body_); verdict.reason != Reason::kNone) {
+      refused_whole(verdict);
+      co_return;
+    }
     core_.shared().fleet.succeeded(open_.worker);
     machine.on_whole(net::now(), id());
   } else {
     machine.on_status(net::now(), id(), head_.status, retry_after());
   }
+  request_->settle();
+}
+
+// Under status 200, and no answer.
+void AttemptDriver::refused_whole(const engine::WholeVerdict& verdict) {
+  if (is_cancelled_) return;
+  if (!verdict.client_error) {
+    failed(verdict.reason);
+    return;
+  }
+  core::UpstreamEvent error;
+  error.kind = core::EventKind::kError;
+  error.client_error = true;
+  error.error_message = verdict.message;
+  request_->machine().on_event(net::now(), id(), error);
   request_->settle();
 }
 

@@ -9,6 +9,7 @@
 #include "core/request_machine.hpp"
 #include "engine/dialect.hpp"
 #include "engine/stream_reader.hpp"
+#include "engine/whole_body.hpp"
 #include "http/client_connection.hpp"
 #include "http/message.hpp"
 #include "net/types.hpp"
@@ -28,7 +29,9 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
 
   core::AttemptId id() const { return open_.attempt; }
   const core::OpenAttempt& opened() const { return open_; }
-  engine::StreamReader& reader() { return reader_; }
+  /// How its engine's whole bodies looked when it was opened.
+  const std::shared_ptr<const engine::WholeTemplate>& whole_form() const { return whole_form_; }
+  const engine::StreamReader& reader() const { return reader_; }
   /// The event that is being reported, with its bytes.
   const engine::ReadEvent& event() const { return *event_; }
   std::string_view event_bytes() const { return event_bytes_; }
@@ -54,6 +57,7 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
   bool take_events();
   bool report_event(const wire::SseEvent& sse);
   net::Task<void> hold_back();
+  void refused_whole(const engine::WholeVerdict& verdict);
   void failed(core::Reason reason);
   void ended();
   void give_back();
@@ -65,6 +69,7 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
   core::OpenAttempt open_;
   engine::WireRequest call_;
   engine::StreamReader reader_;
+  std::shared_ptr<const engine::WholeTemplate> whole_form_;
   std::optional<http::ClientConnection> connection_;
   wire::SseScanner scanner_;
   wire::ResponseHead head_;

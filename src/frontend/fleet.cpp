@@ -171,6 +171,8 @@ void Fleet::renew() {
     status.tokens_identity = worker.info.tokens_identity;
     status.exact_identity = worker.info.exact_identity;
     status.eos_ids = worker.info.eos_ids;
+    for (std::size_t e = 0; e < worker.whole.size(); ++e)
+      status.whole_known[e] = worker.whole[e] != nullptr;
     status.deaths = worker.machine->deaths();
     status.alive_at = worker.machine->alive_at();
     status.cells = worker.cells;
@@ -181,7 +183,8 @@ void Fleet::renew() {
       if (before != nullptr) log_change(worker, status.state);
     }
     next->view.workers.push_back(std::move(status));
-    next->facts.push_back({worker.endpoint, worker.info.kind, worker.info.fingerprint});
+    next->facts.push_back(
+        {worker.endpoint, worker.info.kind, worker.info.fingerprint, worker.whole});
   }
   snapshot_ = std::move(next);
   if (ticker_) publish_(snapshot_);  // before start() nobody listens
@@ -258,9 +261,23 @@ net::Task<void> Fleet::identify(std::size_t index) {
   if (info) {
     worker.info = std::move(*info);
     worker.has_info = true;
+    learn_whole(worker);
     worker.models_read_at = net::now();
   }
   carry_out(index, worker.machine->identified(net::now(), info.has_value()));
+}
+
+void Fleet::learn_whole(Worker& worker) {
+  worker.cells->may_assemble.store(true, std::memory_order_relaxed);
+  const auto learn = [&](core::Endpoint endpoint, std::string& body) {
+    auto& slot = worker.whole[static_cast<std::size_t>(endpoint)];
+    slot.reset();
+    auto learned = engine::WholeTemplate::learn(worker.info.kind, endpoint, body);
+    if (learned) slot = std::make_shared<const engine::WholeTemplate>(std::move(*learned));
+    body = std::string();
+  };
+  learn(core::Endpoint::kChat, worker.info.whole_chat);
+  learn(core::Endpoint::kCompletions, worker.info.whole_completions);
 }
 
 // LoRA adapters come and go.

@@ -4,6 +4,7 @@
 // core.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "core/fleet.hpp"
 #include "core/worker_machine.hpp"
 #include "engine/probe.hpp"
+#include "engine/whole_body.hpp"
 #include "frontend/options.hpp"
 #include "http/pool.hpp"
 #include "net/core.hpp"
@@ -26,6 +28,8 @@ struct EngineFacts {
   http::Endpoint endpoint;
   engine::Kind kind = engine::Kind::kOpenAi;
   std::string fingerprint;  // raw JSON, of the engine's build
+  /// By endpoint: how its whole bodies look; null where that is not known.
+  std::array<std::shared_ptr<const engine::WholeTemplate>, 2> whole;
 };
 
 /// One published state; immutable.
@@ -62,6 +66,7 @@ class Fleet {
     std::shared_ptr<core::WorkerCells> cells;
     std::unique_ptr<core::WorkerMachine> machine;
     engine::EngineInfo info;
+    std::array<std::shared_ptr<const engine::WholeTemplate>, 2> whole;
     bool has_info = false;
     Instant models_read_at{};
     bool removed = false;
@@ -83,6 +88,7 @@ class Fleet {
   net::Task<void> identify(std::size_t index);
   net::Task<Result<engine::EngineInfo>> ask_who(std::size_t index);
   net::Task<void> read_models(std::size_t index);
+  static void learn_whole(Worker& worker);
 
   net::Core& core_;
   std::shared_ptr<const ServeOptions> options_;

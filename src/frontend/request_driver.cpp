@@ -249,7 +249,8 @@ void RequestDriver::settle() {
 void RequestDriver::report(AttemptDriver& attempt, const core::UpstreamEvent& event) {
   reporting_ = &attempt;
   const auto now = net::now();
-  if (event.kind == core::EventKind::kRole && !machine_->has_sent() && !attempt.event().drop) {
+  const bool to_client = request_->stream && !attempt.event().drop;
+  if (event.kind == core::EventKind::kRole && !machine_->has_sent() && to_client) {
     event_.clear();
     engine::append_edited(event_, attempt.event_bytes(), attempt.event());
     capture(attempt, event_);

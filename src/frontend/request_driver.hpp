@@ -12,6 +12,7 @@
 #include "engine/request.hpp"
 #include "engine/skeleton.hpp"
 #include "engine/stream_reader.hpp"
+#include "engine/whole_body.hpp"
 #include "frontend/data_core.hpp"
 #include "http/server_connection.hpp"
 
@@ -75,16 +76,26 @@ class RequestDriver final : public core::RequestActions,
   void say_finish(core::Finish finish, std::string_view stop_string) override;
   void say_usage() override;
   void comment(std::string_view text) override;
+  void discard() override;
   void complete() override;
   void relay_whole(core::AttemptId attempt) override;
   void fail(const core::ClientError& error) override;
 
  private:
+  /// What is kept of an answer that is assembled, beside its text.
+  struct Whole {
+    std::shared_ptr<const engine::WholeTemplate> form;
+    engine::Identity identity;
+    std::string finish_reason, stop_reason, usage, timings;
+  };
   static core::RequestSpec spec_of(const engine::ClientRequest& request, std::string model);
   std::string model_of(const engine::ClientRequest& request) const;
   AttemptDriver* find(core::AttemptId id);
   void send_event(std::string_view event);
   void send_head();
+  void keep_event(const AttemptDriver& attempt);
+  void complete_whole();
+  std::string_view whole_fidelity() const;
   std::string_view fidelity() const;
   engine::Counts counts() const;
   void finish(int status, std::string_view outcome);
@@ -107,6 +118,7 @@ class RequestDriver final : public core::RequestActions,
   std::optional<engine::Skeleton> skeleton_;
   core::AttemptId skeleton_from_ = 0;
   std::optional<engine::Identity> identity_;
+  std::optional<Whole> whole_;
   core::AttemptId identity_from_ = 0;
   AttemptDriver* reporting_ = nullptr;         // whose event the machine is looking at
   std::shared_ptr<AttemptDriver> last_whole_;  // the last error answer, should it be passed on

@@ -59,6 +59,10 @@ void RequestDriver::send_event(std::string_view event) {
 void RequestDriver::forward(core::AttemptId id) {
   auto* attempt = find(id);
   const auto& event = attempt->event();
+  if (!request_->stream) {
+    keep_event(*attempt);
+    return;
+  }
   if (!identity_) {
     identity_ = attempt->reader().captured();
     identity_from_ = id;
@@ -72,16 +76,17 @@ void RequestDriver::forward(core::AttemptId id) {
 }
 
 void RequestDriver::say_role() {
-  if (!skeleton_ || !skeleton_->ready()) return;
+  if (!request_->stream || !skeleton_ || !skeleton_->ready()) return;
   event_.clear();
   skeleton_->append_role(event_, counts());
   send_event(event_);
 }
 
 void RequestDriver::say(std::string_view text) {
+  ++tokens_sent_;
+  if (!request_->stream) return;
   event_.clear();
   skeleton_->append_delta(event_, text, counts());
-  ++tokens_sent_;
   send_event(event_);
 }
 
@@ -93,15 +98,19 @@ void RequestDriver::say_finish(core::Finish finish, std::string_view stop_string
     stop_reason = reporting_->event().stop_reason;
   }
   const bool theirs = finish == core::Finish::kOther && reporting_ != nullptr;
+  const auto reason = theirs ? reporting_->event().meaning.finish_text : to_string(finish);
+  if (!request_->stream) {
+    whole_->finish_reason = reason;
+    whole_->stop_reason = stop_reason;
+    return;
+  }
   event_.clear();
-  skeleton_->append_finish(event_, {},
-                           theirs ? reporting_->event().meaning.finish_text : to_string(finish),
-                           stop_reason, counts());
+  skeleton_->append_finish(event_, {}, reason, stop_reason, counts());
   send_event(event_);
 }
 
 void RequestDriver::say_usage() {
-  if (!skeleton_ || !skeleton_->ready()) return;
+  if (!request_->stream || !skeleton_ || !skeleton_->ready()) return;
   event_.clear();
   skeleton_->append_usage(event_, counts());
   if (!event_.empty()) send_event(event_);
@@ -115,7 +124,64 @@ void RequestDriver::comment(std::string_view text) {
   send_event(event_);
 }
 
+// One event of an answer that its client gets whole: what is not text.
+void RequestDriver::keep_event(const AttemptDriver& attempt) {
+  const auto& event = attempt.event();
+  if (!whole_) {
+    whole_.emplace();
+    whole_->form = attempt.whole_form();
+    whole_->identity = attempt.reader().captured();
+  }
+  const bool ends = event.meaning.finish != core::Finish::kNone;
+  if (!event.meaning.text.empty()) ++tokens_sent_;
+  if (ends) {
+    whole_->finish_reason = event.meaning.finish_text;
+    whole_->stop_reason = event.stop_reason;
+  }
+  if (!ends && event.meaning.kind != core::EventKind::kUsage) return;
+  if (!event.usage.empty()) whole_->usage = event.usage;
+  if (!event.timings.empty()) whole_->timings = event.timings;
+}
+
+void RequestDriver::discard() {
+  whole_.reset();
+}
+
+// Nothing is sent before the end, so what breaks before it starts anew: exact, but where ids went
+// to another build.
+std::string_view RequestDriver::whole_fidelity() const {
+  if (approximate_) return "approximate";
+  return core_.options().migration.restart ? "exact" : "none";
+}
+
+void RequestDriver::complete_whole() {
+  engine::WholeFill fill;
+  fill.identity = &whole_->identity;
+  fill.text = machine_->sent_text();
+  fill.finish_reason = whole_->finish_reason;
+  fill.stop_reason = whole_->stop_reason;
+  fill.counts = counts();
+  if (!machine_->is_rebuilt()) {  // else they tell of a part only
+    fill.usage = whole_->usage;
+    fill.timings = whole_->timings;
+  }
+  http::Response response;
+  response.status = 200;
+  response.headers.append("Content-Type", std::string(whole_->form->content_type()));
+  response.headers.append("x-request-id", request_id_);
+  response.headers.append("x-holdfast-fidelity", std::string(whole_fidelity()));
+  whole_->form->append(response.body, fill);
+  keep_connection_ = http_.keep_alive && !core_.is_draining();
+  http::append_response(client_.out(), response, keep_connection_);
+  head_sent_ = true;
+  finish(200, "ok");
+}
+
 void RequestDriver::complete() {
+  if (!request_->stream) {
+    complete_whole();
+    return;
+  }
   send_event("data: [DONE]\n\n");
   if (chunked_) client_.out() += wire::kLastChunk;
   keep_connection_ = http_.keep_alive && chunked_ && !core_.is_draining();
@@ -133,6 +199,9 @@ void RequestDriver::relay_whole(core::AttemptId id) {
     }
   }
   response.headers.append("x-request-id", request_id_);
+  if (response.status == 200) {
+    response.headers.append("x-holdfast-fidelity", std::string(whole_fidelity()));
+  }
   response.body = attempt->body();
   keep_connection_ = http_.keep_alive && !core_.is_draining();
   http::append_response(client_.out(), response, keep_connection_);

@@ -248,6 +248,7 @@ void EngineApi::write_event(ApiStream& stream, Choice& choice, const TokenEvent&
     return;
   }
   choice.text += event.text;
+  choice.text += event.dropped;
   if (event.id >= 0) {
     choice.ids.push_back(event.id);
     note_first_token(stream);

@@ -122,7 +122,11 @@ TEST(EngineApi, TheStreamedTextIsTheWholeText) {
           collect(engine.post("/v1/chat/completions", R"({"stream":true,)" + ask));
       const auto whole = engine.post("/v1/chat/completions", "{" + ask).json();
       const auto& choice = whole.at("choices").as_array()[0].as_object();
-      EXPECT_EQ(streamed.text, choice.at("message").at("content").as_string()) << stop;
+      const std::string_view text = choice.at("message").at("content").as_string();
+      // Measured: at the limit llama.cpp streams nothing that it holds back; its whole body has it.
+      const bool may_hide =
+          options.engine.dialect == Dialect::kLlama && streamed.finish == "length";
+      EXPECT_TRUE(may_hide ? text.starts_with(streamed.text) : text == streamed.text) << stop;
       EXPECT_EQ(streamed.finish, choice.at("finish_reason").as_string());
     }
   }

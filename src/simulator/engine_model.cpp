@@ -292,6 +292,8 @@ EngineModel::Answer EngineModel::expected(const SequenceParams& params) const {
     const TokenEvent event = sequence.step(options_, tokens_);
     if (event.id >= 0) answer.ids.push_back(event.id);
     answer.text += event.text;
+    answer.whole_text = answer.text;
+    answer.whole_text += event.dropped;
     answer.finish = event.finish;
     answer.stop_kind = event.stop_kind;
   }

@@ -78,6 +78,7 @@ class EngineModel {
   struct Answer {
     std::vector<TokenId> ids;
     std::string text;
+    std::string whole_text;  // of an answer that is not streamed
     Finish finish = Finish::kNone;
     StopKind stop_kind = StopKind::kNone;
   };

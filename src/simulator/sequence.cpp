@@ -107,6 +107,10 @@ TokenEvent Sequence::step(const EngineOptions& options, const TokenModel& tokens
     event.text = std::string_view(text_).substr(sent_, end - sent_);
     sent_ = end;
   }
+  if (drops) {
+    if (decoder_.pending()) text_ += "\xEF\xBF\xBD";
+    event.dropped = std::string_view(text_).substr(sent_);
+  }
   event.visible = options.dialect == Dialect::kVllm || !decoder_.pending();
   if (options.eos_before_final && event.stop_kind == StopKind::kEos) {
     owes_final_ = true;

@@ -59,9 +59,10 @@ struct TokenEvent {
   SequenceId sequence = 0;
   TokenId id = -1;
   std::int32_t completion_tokens = 0;  // with this one
-  std::string_view text;  // what becomes visible with it; valid until the next advance()
-  bool visible = true;    // false: llama.cpp writes no event for it (half character, held back)
-  bool first = false;     // first token of its sequence
+  std::string_view text;     // what becomes visible with it; valid until the next advance()
+  std::string_view dropped;  // llama.cpp: what no stream shows at the limit; its whole body does
+  bool visible = true;       // false: llama.cpp writes no event for it (half character, held back)
+  bool first = false;        // first token of its sequence
   Finish finish = Finish::kNone;
   StopKind stop_kind = StopKind::kNone;
   std::int32_t stop_index = -1;  // kWord: which of SequenceParams::stop

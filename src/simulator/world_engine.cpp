@@ -185,6 +185,7 @@ void EngineProcess::write(Stream& stream, const TokenEvent& token) {
   const bool is_vllm = traits_.options.dialect == Dialect::kVllm;
   if (!stream.order.stream) {
     stream.whole += token.text;
+    stream.whole += token.dropped;
     if (token.finish == Finish::kNone) return;
     stream.ended = true;
     OwnedEvent event;

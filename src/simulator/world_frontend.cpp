@@ -165,6 +165,7 @@ void Frontend::identified(std::size_t index, std::uint64_t number, bool ok) {
     worker.known.kind = traits.options.dialect == Dialect::kVllm ? 0 : 1;
     worker.known.models = {{"sim", traits.options.model_len}};
     worker.known.tokens_identity = 100 + traits.options.variant;
+    worker.known.whole_known = {true, true};
     worker.known.exact_identity = 1000 * (traits.options.variant + 1) + 10 * traits.build +
                                   static_cast<std::uint64_t>(worker.known.kind);
     worker.known.eos_ids = {kImEnd};

@@ -137,7 +137,7 @@ RequestDraw draw_request(Random& random, const WorldDraw& world, const EngineMod
   spec.adds_fields = spec.tokens_allowed;
   spec.default_max = {chat ? 0 : 16, 0};
   spec.drops_held_text = {false, true};
-  spec.stream = !random.chance(0.08);
+  spec.stream = !random.chance(0.16);
   spec.include_usage = random.chance(0.5);
   request.greedy = !random.chance(0.12);
   spec.greedy = request.greedy;
@@ -153,6 +153,13 @@ RequestDraw draw_request(Random& random, const WorldDraw& world, const EngineMod
   if (random.chance(0.3)) draw_stops(random, model, request);
   // The two kinds of engine differ in what they do with text that is held back at the limit.
   if (mixed) request.params.stop = request.spec.stop = {};
+  if (!spec.stream) {
+    // Assembled from a stream: not where llama.cpp may hold text back, and not always. One with
+    // tokens allowed that is opaque thinks aloud: its engine is asked for the whole body then.
+    const bool assembled = random.chance(0.8);
+    const bool plain = !request.opaque || random.chance(0.5);
+    spec.tokens_allowed = {assembled && plain, assembled && plain && spec.stop.empty()};
+  }
   request.arrives = span(random, 0, 8'000);
   if (random.chance(0.04)) request.leaves_after = span(random, 0, 3'000);
   if (random.chance(0.04))

@@ -128,7 +128,7 @@ void ClientRun::open(const core::OpenAttempt& open) {
   auto stream = std::make_shared<Stream>();
   stream->order = {.params = params_for(open),
                    .chat = draw_.spec.endpoint == core::Endpoint::kChat,
-                   .stream = draw_.spec.stream,
+                   .stream = open.stream,
                    .by_ids = open.mode == core::Mode::kTokens,
                    .with_ids = open.with_ids,
                    .include_usage = draw_.spec.include_usage,
@@ -311,7 +311,9 @@ void ClientRun::report(std::size_t worker, core::Reason reason) {
 }
 
 void ClientRun::client_stops_reading(core::AttemptId attempt) {
-  if (!draw_.stops_reading_at || client_.text_events < *draw_.stops_reading_at || is_done()) return;
+  if (!draw_.spec.stream || !draw_.stops_reading_at ||
+      client_.text_events < *draw_.stops_reading_at || is_done())
+    return;
   draw_.stops_reading_at.reset();
   reading_ = false;
   was_paused_ = true;

@@ -91,6 +91,7 @@ class ClientRun final : public core::RequestActions {
   void say_finish(core::Finish finish, std::string_view stop_string) override;
   void say_usage() override;
   void comment(std::string_view text) override;
+  void discard() override;
   void complete() override;
   void relay_whole(core::AttemptId attempt) override;
   void fail(const core::ClientError& error) override;
@@ -125,6 +126,7 @@ class ClientRun final : public core::RequestActions {
   void check_worker(std::size_t worker);
   void check_choice(std::size_t worker, core::Mode mode);
   void check_complete();
+  bool half_character_was_lost() const;
   void check_error(std::string_view code);
   bool clean_engine_was_there(bool must_be_ready) const;
   void end_once();
