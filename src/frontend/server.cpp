@@ -12,6 +12,7 @@
 #include "frontend/request_driver.hpp"
 #include "frontend/system_server.hpp"
 #include "net/clock.hpp"
+#include "net/descriptors.hpp"
 #include "net/process_signals.hpp"
 #include "net/signal.hpp"
 #include "routing/policy.hpp"
@@ -302,6 +303,7 @@ net::Task<void> Server::drain() {
 
 Result<void> run_server(const ServeOptions& options, Reload reload) {
   net::ignore_sigpipe();
+  net::reserve_descriptors();
   Server server(options, std::move(reload));
   if (auto opened = server.open(); !opened) return opened;
   server.run();

@@ -31,6 +31,7 @@ Core::Core(std::string name) : name_(std::move(name)) {}
 Core::~Core() {
   stop();
   join();
+  poller_.drop_waiters();
 }
 
 void Core::start() {

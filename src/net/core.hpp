@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "net/poller.hpp"
 #include "net/types.hpp"
 
 namespace hf::net {
@@ -52,11 +53,13 @@ class Core {
 
   Io& io() { return io_; }
   Executor executor() { return io_.get_executor(); }
+  Poller& poller() { return poller_; }
   const std::string& name() const { return name_; }
 
  private:
   std::string name_;
   std::atomic<std::size_t> tasks_live_ = 0;
+  Poller poller_{io_};  // outlives what io_ destroys
   mutable Io io_{1};
   asio::executor_work_guard<Executor> work_{io_.get_executor()};
   std::thread thread_;
