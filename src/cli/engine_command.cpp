@@ -74,6 +74,7 @@ void run(EngineFlags& flags, int& exit_code) {
   engine.dialect = flags.dialect == "vllm" ? simulator::Dialect::kVllm : simulator::Dialect::kLlama;
   engine.itl = from_ms(flags.itl_ms);
   engine.ttft = from_ms(flags.ttft_ms);
+  flags.options.api.other_endpoints = true;
   exit_code = engine_server::run_engine(flags.options);
 }
 
@@ -95,6 +96,8 @@ void add_engine_command(CLI::App& app, int& exit_code) {
                    "tokens of a request with <<poison>> before the process dies")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
+  command->add_option("--api-key", flags->options.api.api_key,
+                      "answer 401 without Authorization: Bearer KEY, as the real engines do");
   command->add_option("--port-file", flags->options.port_file,
                       "gets the port once the engine answers");
   add_model_flags(*command, *flags);

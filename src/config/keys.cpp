@@ -1,8 +1,10 @@
 #include "config/keys.hpp"
 
+#include <span>
 #include <utility>
 
 #include "config/field_kinds.hpp"
+#include "frontend/routes.hpp"
 #include "routing/policy.hpp"
 
 namespace hf::config {
@@ -325,9 +327,14 @@ void add_clients(Keys& keys) {
     keys.push_back(std::move(key));
     keys.back().on_reload().no_effect_yet();
   };
-  take(words_field<ServeOptions>(
-      "proxy.paths", "list of paths", [](auto& o) -> auto& { return o.proxy_paths; }, nullptr,
-      "other endpoints of the engines that clients may call"));
+  keys.push_back(words_field<ServeOptions>(
+      "proxy.paths", "list of paths", [](auto& o) -> auto& { return o.proxy_paths; },
+      [](const std::string& path) -> Result<void> {
+        const auto table = frontend::RouteTable::of(std::span(&path, 1));
+        return table ? Result<void>() : std::unexpected(table.error());
+      },
+      "endpoints besides chat and completions: `all`, or those of docs/endpoints.md"));
+  keys.back().on_reload();
   take(choice_field<ServeOptions, frontend::Auth>(
       "auth", [](auto& o) -> auto& { return o.auth; },
       {{"none", frontend::Auth::kNone}, {"passthrough", frontend::Auth::kPassthrough}},

@@ -239,7 +239,8 @@ void RequestMachine::first_token(Instant now) {
   attempt.got_token = true;
   auto& cells = *worker(attempt.worker).cells;
   const auto took = now - attempt.started;
-  if (attempt.prefill >= 64 && took.count() > 0) {
+  // The time to a whole answer says nothing of prefill.
+  if (attempt.streams && attempt.prefill >= 64 && took.count() > 0) {
     const auto rate =
         static_cast<std::int64_t>(static_cast<double>(attempt.prefill) / seconds(took));
     const auto old = cells.prefill_rate.load(std::memory_order_relaxed);
@@ -400,6 +401,17 @@ void RequestMachine::take_hedges_role() {
   actions_.say_role();
 }
 
+void RequestMachine::on_bytes(Instant now, AttemptId id) {
+  if (!owner_ || owner_->id != id) return;
+  worker(owner_->worker).cells->progress(now);
+  owner_->last_event = now;
+  if (owner_->got_token) return;
+  first_token(now);
+  sent_anything_ = true;
+  opaque_sent_ = true;  // nobody else could go on from here
+  actions_.relay_begin(id);
+}
+
 void RequestMachine::on_whole(Instant now, AttemptId id) {
   if (find(id) == nullptr) return;
   if (hedge_ && hedge_->id == id) hedge_wins(now);
@@ -414,7 +426,8 @@ void RequestMachine::on_whole(Instant now, AttemptId id) {
 
 void RequestMachine::on_end(Instant now, AttemptId id) {
   if (find(id) == nullptr) return;
-  if (owner_ && owner_->id == id && state_ == State::kFinishing && end_is_told()) {
+  const bool finished = state_ == State::kFinishing && end_is_told();
+  if (owner_ && owner_->id == id && (finished || (spec_.relayed && opaque_sent_))) {
     end_attempt(owner_, false);
     complete(now);
     return;
@@ -428,10 +441,10 @@ void RequestMachine::on_failed(Instant now, AttemptId id, Reason reason) {
 
 void RequestMachine::on_paused(Instant now, AttemptId id, bool paused) {
   auto* attempt = find(id);
-  if (attempt == nullptr || attempt->paused == paused || !attempt->streams) return;
+  if (attempt == nullptr || attempt->paused == paused) return;
   attempt->paused = paused;
   auto& cells = *worker(attempt->worker).cells;
-  cells.reading.fetch_add(paused ? -1 : 1, std::memory_order_relaxed);
+  if (attempt->streams) cells.reading.fetch_add(paused ? -1 : 1, std::memory_order_relaxed);
   attempt->last_event = now;
   if (!paused) cells.progress(now);
 }

@@ -76,6 +76,9 @@ struct RequestSpec {
   bool greedy = false;                      // what was written can be written again
   std::vector<TokenId> prompt_ids;          // when the client sent ids
   std::int64_t prompt_tokens_estimate = 0;  // from its size
+  // An endpoint whose answer goes on byte by byte, not read as tokens: `stream` is false then.
+  bool relayed = false;
+  bool repeatable = true;  // relayed: may be sent again when an engine has perhaps begun with it
 };
 
 enum class CancelMode : std::uint8_t { kStop, kKill };
@@ -129,6 +132,8 @@ class RequestActions {
   virtual void discard() = 0;
   /// The answer is complete: [DONE], end in order; or the whole body. Last call.
   virtual void complete() = 0;
+  /// Relayed: the answer's head and its first bytes go to the client, and all that follow.
+  virtual void relay_begin(AttemptId attempt) = 0;
   /// The engine's whole response (error or non-streaming) goes to the client. Last call.
   virtual void relay_whole(AttemptId attempt) = 0;
   /// Last call.
@@ -181,6 +186,9 @@ class RequestMachine {
   /// The engine answered something else; the driver has the whole response.
   void on_status(Instant now, AttemptId attempt, int status, Duration retry_after);
   void on_event(Instant now, AttemptId attempt, const UpstreamEvent& event);
+  /// Relayed: bytes of an answer came that are to go on as they are. With the first ones
+  /// relay_begin() is called; from then on only this attempt can answer.
+  void on_bytes(Instant now, AttemptId attempt);
   /// A non-streaming 200 arrived whole.
   void on_whole(Instant now, AttemptId attempt);
   /// The response ended in order.
@@ -300,6 +308,7 @@ class RequestMachine {
 
   // request_recovery.cpp: what happens when an attempt breaks
   void attempt_failed(Instant now, AttemptId id, Reason reason);
+  bool may_repeat(Reason reason) const;
   void recover(Instant now, Reason reason);
   bool can_restart() const;
   bool can_tokens() const;

@@ -134,7 +134,7 @@ void RequestMachine::adopt(const Attempt& attempt) {
 
 // The client has seen a part of the answer. Of a whole answer it sees nothing before its end.
 bool RequestMachine::needs_tokens() const {
-  return spec_.stream && (!sent_text_.empty() || opaque_sent_);
+  return (spec_.stream || spec_.relayed) && (!sent_text_.empty() || opaque_sent_);
 }
 
 // Nothing visible was sent, but ids are known: going on by ids wastes nothing.
@@ -189,7 +189,17 @@ bool RequestMachine::verdict_pending(Instant now) const {
   return now < last.failed_at + options_.verdict_limit;
 }
 
+// What was perhaps begun is not sent again where it must not be done twice.
+bool RequestMachine::may_repeat(Reason reason) const {
+  if (!spec_.relayed || spec_.repeatable) return true;
+  return reason == Reason::kConnect || reason == Reason::kOverloaded;
+}
+
 void RequestMachine::recover(Instant now, Reason reason) {
+  if (!may_repeat(reason)) {
+    refuse("this call may have begun and must not be made twice");
+    return;
+  }
   if (!can_restart() && !can_tokens()) {
     const bool off = !options_.restart && !options_.tokens;
     refuse(off ? "migration is turned off" : "this stream cannot be continued elsewhere");
@@ -361,6 +371,10 @@ void RequestMachine::ask_whole(Instant now) {
 void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration retry_after) {
   auto* attempt = find(id);
   if (attempt == nullptr) return;
+  if (status < kFirstRefusal) {
+    attempt_failed(now, id, Reason::kProtocol);  // a redirect, a part, nothing: no answer
+    return;
+  }
   if (hedge_ && hedge_->id == id) {
     const bool overloaded = status == 429 || status == 503;
     attempt_failed(now, id,
@@ -435,7 +449,7 @@ void RequestMachine::refuse(std::string_view why) {
   fail({.status = 502,
         .type = "server_error",
         .code = "upstream_failed",
-        .message = "The worker of this stream failed (" + std::string(to_string(reason_)) +
+        .message = "The worker of this request failed (" + std::string(to_string(reason_)) +
                    ") and " + std::string(why) + "."});
 }
 

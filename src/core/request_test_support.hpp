@@ -92,6 +92,9 @@ class Recorder final : public RequestActions {
   void comment(std::string_view text) override { log.push_back("comment " + std::string(text)); }
   void discard() override { log.push_back("discard"); }
   void complete() override { log.push_back("complete"); }
+  void relay_begin(AttemptId attempt) override {
+    log.push_back("begin " + std::to_string(attempt));
+  }
   void relay_whole(AttemptId attempt) override {
     log.push_back("relay " + std::to_string(attempt));
   }

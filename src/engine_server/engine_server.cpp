@@ -45,6 +45,8 @@ struct EngineServer::State : std::enable_shared_from_this<State> {
     call.body = request.body;
     call.request_id = request.headers.find("x-request-id").value_or("");
     call.keep_alive = request.keep_alive;
+    call.content_type = request.headers.find("content-type").value_or("");
+    call.authorization = request.headers.find("authorization").value_or("");
     EngineOutput output = api.handle(call, net::now());
     connection.stream = output.stream;
     connection.end = StreamEnd::kOpen;

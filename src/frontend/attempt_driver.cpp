@@ -64,7 +64,9 @@ net::Task<void> AttemptDriver::run(std::shared_ptr<AttemptDriver> self) {
   const bool has_head = co_await std::move(sending);
   if (has_head) {
     const bool is_stream = self->open_.stream && self->head_.status == 200;
-    auto reading = is_stream ? self->read_stream() : self->read_whole();
+    auto reading = self->is_relayed_answer() ? self->read_relay()
+                   : is_stream               ? self->read_stream()
+                                             : self->read_whole();
     co_await std::move(reading);
   }
   if (self->connection_) self->connection_->close();
@@ -122,6 +124,11 @@ net::Task<bool> AttemptDriver::read_head() {
       if ((*parsed)->head.is_interim()) continue;
       head_ = std::move((*parsed)->head);
       decoder_.emplace(head_);
+      if (const auto encoding = head_.headers.find("content-encoding");
+          encoding && !wire::iequals(*encoding, "identity")) {
+        failed(Reason::kProtocol);  // we asked for none: what is in it cannot be checked
+        co_return false;
+      }
       co_return true;
     }
     auto got = co_await connection_->read_some(raw_);

@@ -54,6 +54,12 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
   net::Task<bool> read_head();
   net::Task<void> read_whole();
   net::Task<void> read_stream();
+  // attempt_relay.cpp
+  bool is_relayed_answer() const;
+  net::Task<void> read_relay();
+  bool pass_events();
+  bool pass_bytes();
+  void relay_ended(bool is_stream);
   bool take_events();
   bool report_event(const wire::SseEvent& sse);
   net::Task<void> hold_back();
@@ -82,6 +88,7 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
   bool reused_ = false;
   bool got_bytes_ = false;
   bool saw_done_ = false;
+  bool is_held_ = false;  // relayed: nothing of it was passed on yet
   bool is_cancelled_ = false;
 };
 

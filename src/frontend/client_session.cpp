@@ -26,38 +26,75 @@ bool is_request_id(std::string_view id) {
   return !id.empty() && id.size() <= kRequestIdMax && std::ranges::all_of(id, fits);
 }
 
-std::string models_body(const core::FleetView& view) {
-  std::string out = R"({"object":"list","data":[)";
-  std::vector<std::string_view> listed;
+void append_model(std::string& out, const core::ModelEntry& model) {
+  out += R"({"id":)";
+  wire::json_append_string(out, model.name);
+  out += R"(,"object":"model","created":0,"owned_by":"holdfast")";
+  if (model.max_len > 0) out += ",\"max_model_len\":" + std::to_string(model.max_len);
+  out += '}';
+}
+
+/// Every model that some worker serves now, each once.
+std::vector<core::ModelEntry> served_models(const core::FleetView& view) {
+  std::vector<core::ModelEntry> listed;
   for (const auto& worker : view.workers) {
     if (worker.state != core::WorkerState::kReady && worker.state != core::WorkerState::kSuspect)
       continue;
     for (const auto& model : worker.models) {
-      if (std::ranges::find(listed, model.name) != listed.end()) continue;
-      if (!listed.empty()) out += ',';
-      listed.push_back(model.name);
-      out += R"({"id":)";
-      wire::json_append_string(out, model.name);
-      out += R"(,"object":"model","created":0,"owned_by":"holdfast")";
-      if (model.max_len > 0) out += ",\"max_model_len\":" + std::to_string(model.max_len);
-      out += '}';
+      if (std::ranges::find(listed, model.name, &core::ModelEntry::name) != listed.end()) continue;
+      listed.push_back(model);
     }
+  }
+  return listed;
+}
+
+std::string models_body(const core::FleetView& view) {
+  std::string out = R"({"object":"list","data":[)";
+  for (const auto& model : served_models(view)) {
+    if (out.back() == '}') out += ',';
+    append_model(out, model);
   }
   return out + "]}";
 }
 
-std::optional<core::Endpoint> generation_endpoint(const http::Request& request) {
-  if (request.method != "POST") return std::nullopt;
-  if (request.path == "/v1/chat/completions") return core::Endpoint::kChat;
-  if (request.path == "/v1/completions") return core::Endpoint::kCompletions;
-  return std::nullopt;
+// What is answered here, without an engine.
+http::Response own_answer(DataCore& core, const http::Request& request, const Destination& to,
+                          const std::string& request_id) {
+  http::Response response;
+  response.headers.append("x-request-id", request_id);
+  const bool any = request.target == "*";
+  if (request.method == "OPTIONS" && (any || !to.allow.empty())) {
+    response.status = 204;
+    response.headers.append("Allow", any ? "GET, HEAD, OPTIONS, POST" : std::string(to.allow));
+    return response;
+  }
+  response.headers.append("Content-Type", "application/json");
+  const auto models = served_models(core.fleet().view);
+  switch (to.kind) {
+    case Destination::Kind::kModels: response.body = models_body(core.fleet().view); break;
+    case Destination::Kind::kModel: {
+      const auto found = std::ranges::find(models, to.model, &core::ModelEntry::name);
+      if (found == models.end()) return error_response(model_not_found(to.model), request_id);
+      append_model(response.body, *found);
+      break;
+    }
+    case Destination::Kind::kWrongMethod: {
+      response = error_response(wrong_method(request.method, request.path, to.allow), request_id);
+      response.headers.append("Allow", std::string(to.allow));
+      break;
+    }
+    default:
+      return error_response(not_found(request.method, request.path, core.routes().listing()),
+                            request_id);
+  }
+  return response;
 }
 
 /// True: the connection may serve another request.
 net::Task<bool> generate(DataCore& core, http::ServerConnection& client, http::Request request,
-                         core::Endpoint endpoint, std::string request_id) {
-  auto driver = std::make_shared<RequestDriver>(core, client, std::move(request), endpoint,
-                                                std::move(request_id));
+                         Destination to, std::string request_id) {
+  auto driver =
+      std::make_shared<RequestDriver>(core, client, std::move(request), to, std::move(request_id));
   const auto place = core.add(driver);
   driver->start(net::now());
   while (!driver->is_finished()) co_await driver->finished().wait();
@@ -78,19 +115,18 @@ net::Task<bool> answer(DataCore& core, http::ServerConnection& client, http::Req
     client.flush_now();
     co_return keep;
   }
-  if (const auto endpoint = generation_endpoint(request)) {
-    auto generation = generate(core, client, std::move(request), *endpoint, std::move(request_id));
+  auto to = core.routes().find(request.method, request.path);
+  if (to.kind == Destination::Kind::kGenerate || to.kind == Destination::Kind::kRelay) {
+    auto generation =
+        generate(core, client, std::move(request), std::move(to), std::move(request_id));
     co_return co_await std::move(generation);
   }
-  http::Response response;
-  if (request.method == "GET" && request.path == "/v1/models") {
-    response.headers.append("Content-Type", "application/json");
-    response.headers.append("x-request-id", request_id);
-    response.body = models_body(core.fleet().view);
-  } else {
-    response = error_response(not_found(request.method, request.path), request_id);
-  }
-  http::append_response(client.out(), response, keep);
+  auto response = own_answer(core, request, to, request_id);
+  http::HeadOptions options;
+  options.length = response.body.size();
+  options.keep_alive = keep;
+  http::append_response_head(client.out(), response.status, response.headers, options);
+  if (request.method != "HEAD") client.out() += response.body;
   client.flush_now();
   co_return keep;
 }

@@ -53,6 +53,14 @@ void DataCore::serve(std::unique_ptr<http::Listener> listener) {
   listener_->start([this](net::Socket socket) { return serve_client(*this, std::move(socket)); });
 }
 
+const RouteTable& DataCore::routes() {
+  if (routes_of_ != options_) {
+    routes_of_ = options_;
+    routes_ = RouteTable::of(options_->proxy_paths).value_or(RouteTable());  // it was checked
+  }
+  return routes_;
+}
+
 void DataCore::start() {
   ticker_ = std::make_unique<net::Ticker>(core_, kTick,
                                           [this](Instant now, Duration lag) { tick(now, lag); });

@@ -16,6 +16,7 @@
 #include "frontend/failed_requests.hpp"
 #include "frontend/fleet.hpp"
 #include "frontend/options.hpp"
+#include "frontend/routes.hpp"
 #include "frontend/usage.hpp"
 #include "http/listener.hpp"
 #include "http/pool.hpp"
@@ -71,6 +72,8 @@ class DataCore {
   /// What is in force now. A reload replaces it: take what a request needs when it comes, keep no
   /// reference across a suspension.
   const ServeOptions& options() const { return *options_; }
+  /// Of the options in force.
+  const RouteTable& routes();
   http::Pool& pool() { return pool_; }
   core::CoreContext& context() { return context_; }
   const FleetSnapshot& fleet() const { return *snapshot_; }
@@ -113,6 +116,8 @@ class DataCore {
 
   Shared shared_;
   std::shared_ptr<const ServeOptions> options_;
+  RouteTable routes_;
+  std::shared_ptr<const ServeOptions> routes_of_;  // that routes_ was made from
   net::Core core_;
   http::Pool pool_;
   Random random_;

@@ -6,18 +6,38 @@
 
 namespace hf::frontend {
 
-std::string error_body(const core::ClientError& error) {
-  std::string out = R"({"error":{"message":)";
+namespace {
+
+// Anthropic's words for a status.
+std::string_view anthropic_type(int status) {
+  switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 503: return "overloaded_error";
+    default: return status < 500 ? "invalid_request_error" : "api_error";
+  }
+}
+
+}  // namespace
+
+std::string error_body(const core::ClientError& error, StreamForm form) {
+  const bool anthropic = form == StreamForm::kMessages;
+  std::string out =
+      anthropic ? R"({"type":"error","error":{"message":)" : R"({"error":{"message":)";
   wire::json_append_string(out, error.message);
   out += R"(,"type":)";
-  wire::json_append_string(out, error.type);
+  wire::json_append_string(out, anthropic ? anthropic_type(error.status) : error.type);
   out += R"(,"param":null,"code":)";
   wire::json_append_string(out, error.code);
   out += "}}";
   return out;
 }
 
-http::Response error_response(const core::ClientError& error, std::string_view request_id) {
+http::Response error_response(const core::ClientError& error, std::string_view request_id,
+                              StreamForm form) {
   http::Response response;
   response.status = error.status;
   response.headers.append("Content-Type", "application/json");
@@ -29,7 +49,7 @@ http::Response error_response(const core::ClientError& error, std::string_view r
     response.headers.append("retry-after-ms", std::to_string(ms.count()));
   }
   if (!error.should_retry) response.headers.append("x-should-retry", "false");
-  response.body = error_body(error);
+  response.body = error_body(error, form);
   return response;
 }
 
@@ -47,13 +67,37 @@ core::ClientError bad_request(const Error& error) {
   return out;
 }
 
-core::ClientError not_found(std::string_view method, std::string_view path) {
+core::ClientError not_found(std::string_view method, std::string_view path,
+                            std::string_view listing) {
   core::ClientError out;
   out.status = 404;
   out.type = "invalid_request_error";
   out.code = "unknown_path";
   out.message = "No such endpoint: " + std::string(method) + " " + std::string(path) +
-                ". Served are POST /v1/chat/completions, POST /v1/completions and GET /v1/models.";
+                ". Served are " + std::string(listing) + ".";
+  out.should_retry = false;
+  return out;
+}
+
+core::ClientError wrong_method(std::string_view method, std::string_view path,
+                               std::string_view allow) {
+  core::ClientError out;
+  out.status = 405;
+  out.type = "invalid_request_error";
+  out.code = "method_not_allowed";
+  out.message = std::string(path) + " does not take " + std::string(method) + "; it takes " +
+                std::string(allow) + ".";
+  out.should_retry = false;
+  return out;
+}
+
+core::ClientError model_not_found(std::string_view model) {
+  core::ClientError out;
+  out.status = 404;
+  out.type = "invalid_request_error";
+  out.code = "model_not_found";
+  out.message =
+      "The model `" + std::string(model) + "` does not exist; GET /v1/models lists those that do.";
   out.should_retry = false;
   return out;
 }

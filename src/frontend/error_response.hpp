@@ -7,19 +7,27 @@
 
 #include "base/result.hpp"
 #include "core/request_machine.hpp"
+#include "frontend/routes.hpp"
 #include "http/message.hpp"
 
 namespace hf::frontend {
 
-/// {"error":{"message","type","param","code"}}
-std::string error_body(const core::ClientError& error);
+/// {"error":{"message","type","param","code"}}; for Anthropic's clients also "type":"error" beside
+/// it, and their types in it.
+std::string error_body(const core::ClientError& error, StreamForm form = StreamForm::kOpenAi);
 /// One whole response, with Retry-After, retry-after-ms and x-should-retry where they apply.
-http::Response error_response(const core::ClientError& error, std::string_view request_id);
+http::Response error_response(const core::ClientError& error, std::string_view request_id,
+                              StreamForm form = StreamForm::kOpenAi);
 /// The same error in a started stream: one SSE event.
 std::string error_event(const core::ClientError& error);
 
 core::ClientError bad_request(const Error& error);
-core::ClientError not_found(std::string_view method, std::string_view path);
+/// `listing` names what is served.
+core::ClientError not_found(std::string_view method, std::string_view path,
+                            std::string_view listing);
+core::ClientError wrong_method(std::string_view method, std::string_view path,
+                               std::string_view allow);
+core::ClientError model_not_found(std::string_view model);
 /// A limit of this frontend is reached: 503, to be tried again.
 core::ClientError overloaded(std::string_view limit);
 /// Answers of the admin listener; `what` is the id, path, host or query that is wrong.

@@ -62,10 +62,10 @@ struct ServeOptions {
   std::string routing = "least-loaded";
   std::string session_key = "x-user-id";
   std::size_t data_cores = 2;
-  std::string access_log;                // empty: none; "-": standard output
-  std::string port_file;                 // empty: none
-  bool warn_of_unknown_keys = false;     // config.unknown: warn
-  std::vector<std::string> proxy_paths;  // of other endpoints
+  std::string access_log;                          // empty: none; "-": standard output
+  std::string port_file;                           // empty: none
+  bool warn_of_unknown_keys = false;               // config.unknown: warn
+  std::vector<std::string> proxy_paths = {"all"};  // other endpoints
   Auth auth = Auth::kNone;
   std::vector<std::string> trusted_proxies;
   OnDisconnect on_disconnect = OnDisconnect::kKill;

@@ -6,6 +6,7 @@
 #include "engine/questions.hpp"
 #include "frontend/attempt_driver.hpp"
 #include "frontend/error_response.hpp"
+#include "frontend/header_rules.hpp"
 #include "net/clock.hpp"
 #include "wire/chunk.hpp"
 #include "wire/json.hpp"
@@ -16,53 +17,15 @@ namespace {
 constexpr int kKinds = 3;
 constexpr std::int64_t kNoLimit = 1'000'000;  // tokens, where no limit is known (llama.cpp)
 
-bool is_forwarded(const wire::Header& header, std::string_view connection_tokens) {
-  static constexpr std::string_view kDropped[] = {
-      "connection",          "keep-alive",   "proxy-authenticate",
-      "proxy-authorization", "te",           "trailer",
-      "transfer-encoding",   "upgrade",      "host",
-      "content-length",      "content-type", "authorization",
-      "accept-encoding",     "expect",       "x-request-id",
-      "proxy-connection",    "accept"};
-  for (const auto name : kDropped) {
-    if (wire::iequals(header.name, name)) return false;
-  }
-  if (header.name.size() >= 11 &&
-      wire::iequals(std::string_view(header.name).substr(0, 11), "x-holdfast-")) {
-    return false;
-  }
-  // Fields that the client's own Connection names are hop-by-hop too.
-  while (!connection_tokens.empty()) {
-    const auto comma = connection_tokens.find(',');
-    auto token = connection_tokens.substr(0, comma);
-    while (token.starts_with(' ')) token.remove_prefix(1);
-    while (token.ends_with(' ')) token.remove_suffix(1);
-    if (wire::iequals(header.name, token)) return false;
-    if (comma == std::string_view::npos) break;
-    connection_tokens.remove_prefix(comma + 1);
-  }
-  return true;
-}
-
-wire::Headers forwarded(const wire::Headers& from) {
-  wire::Headers headers;
-  const auto connection = from.find("connection").value_or("");
-  for (const auto& header : from) {
-    if (is_forwarded(header, connection)) headers.append(header.name, header.value);
-  }
-  headers.append("Content-Type", "application/json");
-  headers.append("Accept-Encoding", "identity");
-  return headers;
-}
-
 }  // namespace
 
 RequestDriver::RequestDriver(DataCore& core, http::ServerConnection& client, http::Request request,
-                             core::Endpoint endpoint, std::string request_id)
+                             const Destination& to, std::string request_id)
     : core_(core),
       client_(client),
       http_(std::move(request)),
-      endpoint_(endpoint),
+      endpoint_(to.endpoint),
+      route_(to.route),
       request_id_(std::move(request_id)),
       finished_(core.core()) {}
 
@@ -70,13 +33,12 @@ RequestDriver::~RequestDriver() = default;
 
 std::string RequestDriver::model_of(const engine::ClientRequest& request) const {
   if (!request.model.empty()) return request.model;
-  // Engines take a request without a model as one for their own; so do we, if there is only one.
+  // Engines take a request without a model as one for their first; so do we, if all have the same.
   std::string only;
   for (const auto& worker : core_.fleet().view.workers) {
-    if (worker.state == core::WorkerState::kRemoved) continue;
-    for (const auto& model : worker.models) {
-      if (only.empty()) only = model.name;
-    }
+    if (worker.models.empty() || worker.state == core::WorkerState::kRemoved) continue;
+    if (!only.empty() && only != worker.models.front().name) return {};
+    only = worker.models.front().name;
   }
   return only;
 }
@@ -110,18 +72,34 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
 void RequestDriver::start(Instant now) {
   started_ = now;
   chunked_ = http_.version_minor >= 1;
-  auto& metrics = core_.shared().metrics;
+  forwarded_headers_ = to_engine(http_.headers, "application/json");
+  if (route_ != nullptr) {
+    start_relay(now);
+    return;
+  }
   auto scanned = engine::scan_request(endpoint_, std::move(http_.body));
   if (!scanned) {
-    running_gauge_ = metrics.requests_running.with(telemetry::kUnknownModel);
-    running_gauge_->add(1);
-    fail(bad_request(scanned.error()));
-    settle();
+    refuse_body(scanned.error());
     return;
   }
   request_ = std::move(*scanned);
-  forwarded_headers_ = forwarded(http_.headers);
-  auto spec = spec_of(*request_, model_of(*request_));
+  begin(spec_of(*request_, model_of(*request_)), now);
+}
+
+void RequestDriver::refuse_body(const Error& error) {
+  running_gauge_ = core_.shared().metrics.requests_running.with(telemetry::kUnknownModel);
+  running_gauge_->add(1);
+  fail(bad_request(error));
+  settle();
+}
+
+void RequestDriver::begin(core::RequestSpec spec, Instant now) {
+  if (spec.model.empty() && !core_.fleet().view.starting()) {
+    refuse_body({.code = Code::kBadInput,
+                 .detail = "`model` is missing, and there are several; GET /v1/models lists them"});
+    return;
+  }
+  auto& metrics = core_.shared().metrics;
   model_label_ = core_.fleet().view.known_model(spec.model) ? spec.model
                                                             : std::string(telemetry::kUnknownModel);
   running_gauge_ = metrics.requests_running.with(model_label_);
@@ -298,7 +276,9 @@ void RequestDriver::open(const core::OpenAttempt& open) {
   const auto& facts = core_.fleet().facts[open.worker];
   const auto& dialect = engine::Dialect::of(facts.kind);
   engine::WireRequest call;
-  if (open.mode == core::Mode::kTokens) {
+  if (route_ != nullptr) {
+    call = relayed_call();
+  } else if (open.mode == core::Mode::kTokens) {
     const auto carried = machine_->carried_ids();
     engine::ResumeSpec spec;
     spec.prompt_ids = machine_->prompt_ids();

@@ -14,6 +14,7 @@
 #include "engine/stream_reader.hpp"
 #include "engine/whole_body.hpp"
 #include "frontend/data_core.hpp"
+#include "frontend/relayed_stream.hpp"
 #include "http/server_connection.hpp"
 
 namespace hf::frontend {
@@ -25,7 +26,7 @@ class RequestDriver final : public core::RequestActions,
  public:
   /// `client` must outlive is_finished().
   RequestDriver(DataCore& core, http::ServerConnection& client, http::Request request,
-                core::Endpoint endpoint, std::string request_id);
+                const Destination& to, std::string request_id);
   ~RequestDriver() override;
 
   void start(Instant now);
@@ -62,6 +63,14 @@ class RequestDriver final : public core::RequestActions,
   void capture(AttemptDriver& attempt, std::string_view edited_event);
   const engine::Identity* identity_for(const AttemptDriver& attempt) const;
   void release(AttemptDriver& attempt);
+  /// Not null: the answer goes on as it comes.
+  const Route* route() const { return route_; }
+  /// Whole events, or any bytes where the answer is no event stream. After relay_begin().
+  void relay_bytes(std::string_view bytes);
+  /// A new attempt's answer begins: an event stream, of which nothing is known yet, or not.
+  void expect_events(bool is_stream);
+  /// What is known of the event stream.
+  RelayedStream& relay_events() { return *relay_stream_; }
   /// After each input to the machine: flush what it wrote, close the books if it is done.
   void settle();
 
@@ -78,6 +87,7 @@ class RequestDriver final : public core::RequestActions,
   void comment(std::string_view text) override;
   void discard() override;
   void complete() override;
+  void relay_begin(core::AttemptId attempt) override;
   void relay_whole(core::AttemptId attempt) override;
   void fail(const core::ClientError& error) override;
 
@@ -88,6 +98,15 @@ class RequestDriver final : public core::RequestActions,
     engine::Identity identity;
     std::string finish_reason, stop_reason, usage, timings;
   };
+
+  void begin(core::RequestSpec spec, Instant now);
+  void refuse_body(const Error& error);
+  // request_relay.cpp
+  void start_relay(Instant now);
+  engine::WireRequest relayed_call() const;
+  void complete_relay();
+  void fail_relay(const core::ClientError& error);
+
   static core::RequestSpec spec_of(const engine::ClientRequest& request, std::string model);
   std::string model_of(const engine::ClientRequest& request) const;
   AttemptDriver* find(core::AttemptId id);
@@ -110,6 +129,9 @@ class RequestDriver final : public core::RequestActions,
   http::ServerConnection& client_;
   http::Request http_;
   core::Endpoint endpoint_;
+  const Route* route_ = nullptr;
+  std::optional<RelayedStream> relay_stream_;
+  http::Framing relay_framing_ = http::Framing::kChunked;
   std::string request_id_;
   std::optional<engine::ClientRequest> request_;
   wire::Headers forwarded_headers_;

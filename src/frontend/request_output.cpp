@@ -4,6 +4,7 @@
 
 #include "frontend/attempt_driver.hpp"
 #include "frontend/error_response.hpp"
+#include "frontend/header_rules.hpp"
 #include "frontend/request_driver.hpp"
 #include "net/clock.hpp"
 #include "wire/chunk.hpp"
@@ -178,6 +179,10 @@ void RequestDriver::complete_whole() {
 }
 
 void RequestDriver::complete() {
+  if (route_ != nullptr) {
+    complete_relay();
+    return;
+  }
   if (!request_->stream) {
     complete_whole();
     return;
@@ -193,11 +198,7 @@ void RequestDriver::relay_whole(core::AttemptId id) {
   if (attempt == nullptr) attempt = last_whole_.get();
   http::Response response;
   response.status = attempt->status();
-  for (const std::string_view name : {"content-type", "retry-after"}) {
-    if (const auto value = attempt->head().headers.find(name)) {
-      response.headers.append(std::string(name), std::string(*value));
-    }
-  }
+  response.headers = to_client(attempt->head().headers);
   response.headers.append("x-request-id", request_id_);
   if (response.status == 200) {
     response.headers.append("x-holdfast-fidelity", std::string(whole_fidelity()));
@@ -210,6 +211,10 @@ void RequestDriver::relay_whole(core::AttemptId id) {
 }
 
 void RequestDriver::fail(const core::ClientError& error) {
+  if (head_sent_ && route_ != nullptr) {
+    fail_relay(error);
+    return;
+  }
   if (head_sent_) {
     // No last chunk and no [DONE]: whoever reads only the framing must notice too.
     send_event(error_event(error));
@@ -218,7 +223,8 @@ void RequestDriver::fail(const core::ClientError& error) {
     return;
   }
   keep_connection_ = http_.keep_alive && !core_.is_draining();
-  http::append_response(client_.out(), error_response(error, request_id_), keep_connection_);
+  const auto form = route_ != nullptr ? route_->form : StreamForm::kOpenAi;
+  http::append_response(client_.out(), error_response(error, request_id_, form), keep_connection_);
   if (error.status == 503) core_.shared().metrics.shed_total.with(model_label_, error.code)->add();
   finish(error.status, error.code);
 }
@@ -243,6 +249,7 @@ void RequestDriver::finish(int status, std::string_view outcome) {
 }
 
 std::string_view RequestDriver::endpoint_path() const {
+  if (route_ != nullptr) return route_->path;
   return endpoint_ == core::Endpoint::kChat ? "/v1/chat/completions" : "/v1/completions";
 }
 

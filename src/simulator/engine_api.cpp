@@ -5,6 +5,7 @@
 #include "base/assert.hpp"
 #include "simulator/engine_dialect.hpp"
 #include "simulator/json_text.hpp"
+#include "simulator/other_answer.hpp"
 
 namespace hf::simulator {
 namespace {
@@ -77,6 +78,8 @@ void EngineApi::park(std::uint64_t id, const EngineCall& call) {
   parked.target = call.target;
   parked.body = call.body;
   parked.request_id = call.request_id;
+  parked.content_type = call.content_type;
+  parked.authorization = call.authorization;
   parked.keep_alive = call.keep_alive;
   parked.received_at = now_;
   parked_.push_back(std::move(parked));
@@ -86,8 +89,9 @@ void EngineApi::unpark(std::vector<EngineOutput>& out) {
   while (!parked_.empty()) {
     const Parked parked = std::move(parked_.front());
     parked_.pop_front();
-    const EngineCall call{parked.method, parked.target, parked.body, parked.request_id,
-                          parked.keep_alive};
+    const EngineCall call{parked.method,       parked.target,     parked.body,
+                          parked.request_id,   parked.keep_alive, parked.content_type,
+                          parked.authorization};
     EngineOutput output = process(parked.id, call, parked.received_at);
     if (!output.bytes.empty() || output.end != StreamEnd::kOpen) out.push_back(std::move(output));
   }
@@ -95,6 +99,21 @@ void EngineApi::unpark(std::vector<EngineOutput>& out) {
 
 EngineOutput EngineApi::process(std::uint64_t id, const EngineCall& call, Instant received_at) {
   const std::string_view path = path_of(call.target);
+  if (!is_let_in(call, path)) {
+    Page page;
+    page.status = 401;
+    const bool is_vllm = options_.engine.dialect == Dialect::kVllm;
+    page.body = is_vllm ? R"({"error":"Unauthorized"})"
+                        : R"({"error":{"code":401,"message":"Invalid API Key","type":)"
+                          R"("authentication_error"}})";
+    return answer(id, page, call.keep_alive);
+  }
+  const auto other = options_.other_endpoints ? other_answer(call, path, options_) : std::nullopt;
+  if (other) {
+    ++requests_;
+    if (const auto page = refused()) return answer(id, *page, call.keep_alive);
+    return open_timed(id, call, *other);
+  }
   if (dialect_->generates(call.method, path)) return generate(id, call, path, received_at);
   if (dead_ && path == "/health") {
     Page page;
@@ -104,18 +123,29 @@ EngineOutput EngineApi::process(std::uint64_t id, const EngineCall& call, Instan
   return answer(id, dialect_->page(call.method, path, call.body, context()), call.keep_alive);
 }
 
+// The answer to a call that a fault refuses.
+std::optional<Page> EngineApi::refused() {
+  if (dead_) return dialect_->refusal(500);
+  if (refusals_left_ <= 0) return std::nullopt;
+  --refusals_left_;
+  Page page = dialect_->refusal(refusal_.code);
+  page.retry_after_s = refusal_.retry_after_s;
+  return page;
+}
+
+// vLLM guards its /v1, llama.cpp all but health and models.
+bool EngineApi::is_let_in(const EngineCall& call, std::string_view path) const {
+  if (options_.api_key.empty() || call.authorization == "Bearer " + options_.api_key) return true;
+  if (options_.engine.dialect == Dialect::kVllm) return !path.starts_with("/v1/");
+  return path == "/health" || path == "/v1/health" || path == "/v1/models" || path == "/models";
+}
+
 EngineOutput EngineApi::generate(std::uint64_t id, const EngineCall& call, std::string_view path,
                                  Instant received_at) {
   ++requests_;
   request_ids_.emplace_back(call.request_id);
   if (request_ids_.size() > kStatsMax) request_ids_.pop_front();
-  if (dead_) return answer(id, dialect_->refusal(500), call.keep_alive);
-  if (refusals_left_ > 0) {
-    --refusals_left_;
-    Page page = dialect_->refusal(refusal_.code);
-    page.retry_after_s = refusal_.retry_after_s;
-    return answer(id, page, call.keep_alive);
-  }
+  if (const auto page = refused()) return answer(id, *page, call.keep_alive);
   if (streams_.size() >= kStreamsMax) {
     EngineOutput output;
     output.stream = id;
@@ -192,6 +222,7 @@ void EngineApi::poll(Instant now, std::vector<EngineOutput>& out) {
     take_event(event);
     if (halted_ || dead_) break;
   }
+  if (!halted_) poll_timed(out);
   flush(out);
 }
 
@@ -200,7 +231,7 @@ Instant EngineApi::next_event_at() const {
   if (halted_) return kNever;
   if (now_ < frozen_until_) return frozen_until_;
   if (!parked_.empty()) return now_;
-  Instant at = std::min(model_.next_event_at(), exit_at_);
+  Instant at = std::min({model_.next_event_at(), exit_at_, next_timed_at()});
   if (unnoticed_ == 0) return at;
   for (const auto& [id, stream] : streams_) {
     if (stream->gone_at) at = std::min(at, unnoticed_until(*stream));
@@ -335,6 +366,7 @@ void EngineApi::gone(std::uint64_t id, Instant now) {
   now_ = now;
   std::erase_if(parked_, [&](const Parked& parked) { return parked.id == id; });
   std::erase_if(ready_, [&](const EngineOutput& output) { return output.stream == id; });
+  timed_.erase(id);
   const auto found = streams_.find(id);
   if (found == streams_.end()) return;
   ApiStream& stream = *found->second;

@@ -7,7 +7,10 @@
 // Endpoints. vLLM: POST /v1/completions /v1/chat/completions /tokenize /detokenize, GET /v1/models
 // /version /health /load /metrics. llama.cpp: POST /completion /completions /v1/completions
 // /v1/chat/completions /tokenize /detokenize /apply-template, GET /v1/models /props /slots /health
-// /metrics. Both: POST /sim/fault, GET /sim/stats.
+// /metrics. Both: POST /v1/embeddings /pooling /v1/rerank /v2/rerank /rerank /v1/score /score
+// /classify /v1/audio/transcriptions /v1/audio/translations /v1/audio/speech /v1/responses
+// /v1/messages (invented answers, the same bytes for the same request and model); POST /sim/fault,
+// GET /sim/stats.
 //
 // Faults, POST /sim/fault {"kind": …}; the answer is 200 {"ok":true}, or 400:
 //   freeze {"ms"?}      nothing answers, /health included, until `ms` passed or `unfreeze`;
@@ -54,6 +57,8 @@ struct EngineApiOptions {
   EngineOptions engine;
   std::string model = "sim";                    // the id in /v1/models; llama.cpp accepts any name
   std::int64_t unix_at_zero_s = 1'795'314'000;  // unix time at Instant{}: for `created` and `date`
+  bool other_endpoints = false;   // off: 404, as a model that only generates was recorded
+  std::string api_key;            // not empty: 401 without it, except for health and statistics
   std::int32_t poison_after = 2;  // tokens of a poisoned request before the process dies
 };
 
@@ -64,6 +69,8 @@ struct EngineCall {
   std::string_view body;
   std::string_view request_id;  // X-Request-Id, empty if none
   bool keep_alive = false;      // false: the answer says so, and the server closes after it
+  std::string_view content_type;
+  std::string_view authorization;
 };
 
 enum class StreamEnd : std::uint8_t {
@@ -88,6 +95,7 @@ struct ApiStream;
 struct Choice;
 struct DialectContext;
 struct GenerateCall;
+struct OtherAnswer;
 struct Page;
 
 class EngineApi {
@@ -124,9 +132,15 @@ class EngineApi {
  private:
   struct Parked {  // asked while frozen
     std::uint64_t id = 0;
-    std::string method, target, body, request_id;
+    std::string method, target, body, request_id, content_type, authorization;
     bool keep_alive = false;
     Instant received_at{};
+  };
+  struct Timed {                      // an answer that takes time and is no tokens of the model
+    std::vector<std::string> pieces;  // framed
+    std::size_t next = 0;
+    Instant at{};
+    bool in_chunks = false;
   };
   struct FirstToken {
     std::string request_id;
@@ -153,6 +167,14 @@ class EngineApi {
   void drop_unnoticed();
   Instant unnoticed_until(const ApiStream& stream) const;
 
+  // engine_api_timed.cpp
+  EngineOutput open_timed(std::uint64_t id, const EngineCall& call, const OtherAnswer& other);
+  Instant next_timed_at() const;
+  void poll_timed(std::vector<EngineOutput>& out);
+  void end_timed(FaultKind kind);
+
+  std::optional<Page> refused();
+  bool is_let_in(const EngineCall& call, std::string_view path) const;
   EngineOutput sim(std::uint64_t id, const EngineCall& call, std::string_view path);
   bool apply(const Fault& fault);
   void hold_model();
@@ -167,6 +189,7 @@ class EngineApi {
   Random ids_;
   std::map<std::uint64_t, std::unique_ptr<ApiStream>> streams_;
   std::unordered_map<SequenceId, std::pair<ApiStream*, std::size_t>> owners_;  // and which choice
+  std::map<std::uint64_t, Timed> timed_;
   std::uint64_t last_stream_ = 0;
   Instant now_{};
   std::vector<TokenEvent> events_;

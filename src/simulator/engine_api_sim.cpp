@@ -87,6 +87,7 @@ void EngineApi::hold_model() {
 }
 
 void EngineApi::end_all(FaultKind kind) {
+  end_timed(kind);
   while (!streams_.empty()) {
     ApiStream& stream = *streams_.begin()->second;
     if (kind == FaultKind::kResetStreams) {
@@ -114,6 +115,7 @@ void EngineApi::die(Death how) {
       break;
     case Death::kVllm: die_as_vllm(); break;
     case Death::kLlama:
+      end_timed(FaultKind::kResetStreams);
       while (!streams_.empty()) end_stream(*streams_.begin()->second, {}, StreamEnd::kCut);
       halted_ = true;
       action_ = ProcessAction::kExit;
@@ -124,6 +126,7 @@ void EngineApi::die(Death how) {
 // Recorded when vLLM's engine process is killed, and at SIGTERM: every stream gets the error in
 // band, [DONE] and a clean end; the server lives on for about two seconds.
 void EngineApi::die_as_vllm() {
+  end_timed(FaultKind::kResetStreams);
   const std::unique_ptr<EngineDialect> vllm = make_vllm_dialect();
   while (!streams_.empty()) {
     ApiStream& stream = *streams_.begin()->second;
@@ -145,7 +148,8 @@ std::string EngineApi::stats() const {
   const EngineCounters c = model_.counters();
   std::string out = R"({"requests":)" + std::to_string(requests_) + R"(,"tokens":)" +
                     std::to_string(c.generated_tokens) + R"(,"aborted":)" +
-                    std::to_string(c.aborted) + R"(,"running":)" + std::to_string(c.running) +
+                    std::to_string(c.aborted) + R"(,"running":)" +
+                    std::to_string(static_cast<std::size_t>(c.running) + timed_.size()) +
                     R"(,"waiting":)" + std::to_string(c.waiting) + R"(,"connections":)" +
                     std::to_string(connections_) + R"(,"streams":)" +
                     std::to_string(streams_.size()) + R"(,"ttft_us":[)";

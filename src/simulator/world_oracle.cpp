@@ -186,6 +186,10 @@ void ClientRun::check_complete() {
   }
 }
 
+void ClientRun::relay_begin(core::AttemptId /*attempt*/) {
+  violation("an answer of tokens goes on as bytes");
+}
+
 void ClientRun::relay_whole(core::AttemptId attempt) {
   const auto found = open_.find(attempt);
   if (current_ != nullptr && current_attempt_ == attempt) {

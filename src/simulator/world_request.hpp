@@ -93,6 +93,7 @@ class ClientRun final : public core::RequestActions {
   void comment(std::string_view text) override;
   void discard() override;
   void complete() override;
+  void relay_begin(core::AttemptId attempt) override;
   void relay_whole(core::AttemptId attempt) override;
   void fail(const core::ClientError& error) override;
 

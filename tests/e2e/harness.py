@@ -77,6 +77,86 @@ async def call(port, method, path, body=None, headers=()):
     return int(lines[0].split()[1]), fields, rest
 
 
+@dataclasses.dataclass
+class Answer:
+    """One answer with its framing taken off."""
+    status: int
+    headers: dict
+    body: bytes
+    is_whole: bool  # it ended as its framing says; False: it was cut
+
+    def json(self):
+        return json.loads(self.body)
+
+    def events(self):
+        """(event, data) of each whole server-sent event."""
+        found = []
+        for text in self.body.decode().split("\n\n")[:-1]:
+            lines = dict(l.split(": ", 1) for l in text.split("\n") if not l.startswith(":"))
+            if lines:
+                found.append((lines.get("event"), lines["data"]))
+        return found
+
+
+def take_chunks(raw):
+    """The payload of a chunked body, and whether its last chunk came."""
+    body = b""
+    while b"\r\n" in raw:
+        line, raw = raw.split(b"\r\n", 1)
+        size = int(line, 16)
+        if size == 0:
+            return body, raw == b"\r\n"
+        if len(raw) < size + 2:
+            return body + raw[:size], False
+        body, raw = body + raw[:size], raw[size + 2:]
+    return body, False
+
+
+async def ask(port, method, path, body=None, headers=(), seen=None):
+    """One request, its answer read to the end of the connection; `seen` is told how many bytes have
+    come so far."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = [f"{method} {path} HTTP/1.1", "Host: test", "Connection: close",
+            f"Content-Length: {len(data)}", *headers]
+    if not any(h.lower().startswith("content-type:") for h in headers):
+        head.append("Content-Type: application/json")
+    writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)
+    raw, broken = b"", False
+    try:
+        while part := await asyncio.wait_for(reader.read(65536), 2 * DEADLINE):
+            raw += part
+            if seen:
+                seen(len(raw))
+    except ConnectionError:
+        broken = True
+    writer.close()
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    if not lines[0]:
+        raise ConnectionError("no answer")
+    fields = {k.strip().lower(): v.strip() for k, v in (l.split(":", 1) for l in lines[1:])}
+    if fields.get("transfer-encoding") == "chunked":
+        rest, whole = take_chunks(rest)
+    elif "content-length" in fields and method != "HEAD":
+        whole = len(rest) == int(fields["content-length"])
+    else:
+        whole = True
+    return Answer(int(lines[0].split()[1]), fields, rest, whole and not broken)
+
+
+def form(fields, boundary="hf-boundary-1"):
+    """(body, Content-Type line) of multipart/form-data; a bytes value is a file."""
+    body = b""
+    for name, value in fields.items():
+        is_file = isinstance(value, bytes)
+        extra = '; filename="a.wav"\r\nContent-Type: audio/wav' if is_file else ""
+        body += (f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'
+                 .encode() + (value if is_file else value.encode()) + b"\r\n")
+    return (body + f"--{boundary}--\r\n".encode(),
+            f"Content-Type: multipart/form-data; boundary={boundary}")
+
+
 async def get_json(port, path):
     status, _, body = await call(port, "GET", path)
     assert status in (200, 503), (path, status, body)
@@ -312,8 +392,9 @@ class World:
         return [l for l in lines if l["modes"]]
 
 
-def start_engine(directory, name, dialect, port=0, itl_ms=20, ttft_ms=20, slots=256, **flags):
-    arguments = ["engine", "--listen", f"127.0.0.1:{port}", "--dialect", dialect, "--model", "m",
+def start_engine(directory, name, dialect, port=0, itl_ms=20, ttft_ms=20, slots=256, model="m",
+                 **flags):
+    arguments = ["engine", "--listen", f"127.0.0.1:{port}", "--dialect", dialect, "--model", model,
                  "--itl-ms", str(itl_ms), "--ttft-ms", str(ttft_ms), "--slots", str(slots)]
     for key, value in flags.items():
         arguments.append("--" + key.replace("_", "-"))
