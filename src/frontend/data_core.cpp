@@ -12,6 +12,7 @@ namespace {
 
 constexpr Duration kTick = std::chrono::milliseconds(10);
 constexpr Duration kLateLoop = std::chrono::milliseconds(100);
+constexpr Duration kRequestOnItsWay = std::chrono::seconds(1);
 constexpr double kRetryRatio = 0.2;
 constexpr double kRetriesPerSecond = 10;
 
@@ -132,18 +133,27 @@ bool DataCore::is_full() const {
 }
 
 std::optional<ClientPlace> DataCore::add_client(http::ServerConnection& connection) {
-  const auto& options = *options_;
-  const auto max = static_cast<std::size_t>(options.limits.connections_max);
-  const auto share = std::max<std::size_t>(1, max / options.data_cores);
-  if (max > 0 && waiting_.size() + served_.size() >= share) {
-    if (waiting_.empty()) return std::nullopt;
-    shared_.metrics.clients_cut_total.with("idle_evicted")->add();
-    const auto oldest = waiting_.begin();
-    client_is_served(oldest);  // not to be taken twice: its session removes it, a moment later
-    oldest->connection->abort();
-  }
+  const auto max = static_cast<std::size_t>(options().limits.connections_max);
+  const auto share = std::max<std::size_t>(1, max / options().data_cores);
+  if (max > 0 && waiting_.size() + served_.size() >= share && !make_room()) return std::nullopt;
   shared_.usage.connections.fetch_add(1, std::memory_order_relaxed);
-  return waiting_.insert(waiting_.end(), ClientEntry{&connection, true});
+  return waiting_.insert(waiting_.end(), ClientEntry{&connection, true, net::now()});
+}
+
+// The longest idle one goes. One whose request is on its way does not, unless it takes its time.
+bool DataCore::make_room() {
+  const auto now = net::now();
+  int looked_at = 0;
+  for (auto place = waiting_.begin(); place != waiting_.end(); ++place) {
+    if (++looked_at > kLookedAtMax) return false;
+    auto& connection = *place->connection;
+    if (connection.has_input() && now - place->since < kRequestOnItsWay) continue;
+    shared_.metrics.clients_cut_total.with("idle_evicted")->add();
+    client_is_served(place);  // not to be taken twice: its session removes it, a moment later
+    connection.abort();
+    return true;
+  }
+  return false;
 }
 
 void DataCore::remove_client(ClientPlace place) {
@@ -154,6 +164,7 @@ void DataCore::remove_client(ClientPlace place) {
 void DataCore::client_waits(ClientPlace place) {
   waiting_.splice(waiting_.end(), place->is_waiting ? waiting_ : served_, place);
   place->is_waiting = true;
+  place->since = net::now();
 }
 
 void DataCore::client_is_served(ClientPlace place) {

@@ -44,6 +44,7 @@ struct Shared {
 struct ClientEntry {
   http::ServerConnection* connection = nullptr;
   bool is_waiting = true;
+  Instant since{};  // waiting
 };
 using ClientPlace = std::list<ClientEntry>::iterator;
 
@@ -94,8 +95,8 @@ class DataCore {
   std::size_t requests() const { return running_.load(std::memory_order_relaxed); }
   /// limits.running_max is reached.
   bool is_full() const;
-  /// A new client. At the core's share of connections_max the one that has been waiting for a
-  /// request the longest is closed for it; where none waits: nullopt, the client is to be refused.
+  /// A new client. At the core's share of connections_max one that waits for a request is closed
+  /// for it; where there is none: nullopt, the client is to be refused.
   std::optional<ClientPlace> add_client(http::ServerConnection& connection);
   void remove_client(ClientPlace place);
   void client_waits(ClientPlace place);
@@ -109,8 +110,10 @@ class DataCore {
 
  private:
   static constexpr int kRefusingMax = 64;
+  static constexpr int kLookedAtMax = 64;
 
   void tick(Instant now, Duration lag);
+  bool make_room();
   void every_second(Instant now);
   void cut_slow_clients(Instant now);
 

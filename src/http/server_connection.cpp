@@ -412,6 +412,12 @@ std::size_t ServerConnection::unsent() const {
   return state_->unsent();
 }
 
+bool ServerConnection::has_input() const {
+  if (!state_->in.empty()) return true;
+  ErrorCode error;
+  return state_->socket.available(error) > 0 && !error;
+}
+
 net::Task<bool> ServerConnection::drained(std::size_t bytes, Instant deadline) {
   return drain(state_, bytes, deadline);
 }

@@ -59,6 +59,8 @@ class ServerConnection {
   std::size_t unsent() const;
   /// Waits until unsent() <= `bytes`: true, or until gone or `deadline`: false.
   net::Task<bool> drained(std::size_t bytes, Instant deadline = kNever);
+  /// Bytes of a next request are here, read or not.
+  bool has_input() const;
   /// When the kernel last took bytes, or when the present backlog began; meaningful when
   /// unsent() > 0.
   Instant write_progress_at() const;
