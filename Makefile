@@ -5,11 +5,12 @@ PYTHON := /usr/bin/python3
 SEEDS ?= 1000
 FROM ?= 1
 SECONDS_EACH ?= 60
+MINUTES ?= 10
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 export CCACHE_MAXSIZE := 5G
 
-.PHONY: help setup build unit release test style e2e demo demo-sim sim fuzz bench clean
+.PHONY: help setup build unit release test style e2e clients soak demo demo-sim sim fuzz bench clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,6 +41,12 @@ style: ## include arrows, tidy, clang-format
 
 e2e: setup release ## failure scenarios on real processes; ARGS goes to pytest
 	$(PYTHON) -m pytest -p no:cacheprovider tests/e2e $(ARGS)
+
+clients: setup release ## official SDKs, LangChain, AI SDK and curl, through kills; ARGS to pytest
+	$(PYTHON) -m pytest -p no:cacheprovider tests/clients $(ARGS)
+
+soak: release ## a kill storm for MINUTES=10: answers right, memory flat, nothing left
+	$(PYTHON) tests/soak.py $(MINUTES)
 
 demo: setup release ## kill and freeze real llama.cpp engines under a running answer
 	$(PYTHON) tools/demo.py

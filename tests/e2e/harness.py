@@ -177,6 +177,15 @@ async def eventually(what, condition, deadline=DEADLINE):
         await asyncio.sleep(0.01)
 
 
+async def paced(until, enough=lambda: False):
+    """The pace of a fault, not a wait for a condition: false if enough() came before the time."""
+    while not enough():
+        if time.monotonic() >= until:
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
 class Stream:
     """One client's stream and all that came of it."""
 
