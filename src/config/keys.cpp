@@ -335,10 +335,11 @@ void add_clients(Keys& keys) {
       },
       "endpoints besides chat and completions: `all`, or those of docs/endpoints.md"));
   keys.back().on_reload();
-  take(choice_field<ServeOptions, frontend::Auth>(
+  keys.push_back(choice_field<ServeOptions, frontend::Auth>(
       "auth", [](auto& o) -> auto& { return o.auth; },
       {{"none", frontend::Auth::kNone}, {"passthrough", frontend::Auth::kPassthrough}},
-      "`passthrough`: the client's Authorization goes on to the engine"));
+      "`passthrough`: the client's Authorization goes on to the engine, instead of its key"));
+  keys.back().on_reload();
   take(words_field<ServeOptions>(
       "trusted_proxies", "list of addresses", [](auto& o) -> auto& { return o.trusted_proxies; },
       nullptr, "whose `x-holdfast-priority`, `-deadline-ms` and `-tenant` count"));
@@ -450,8 +451,7 @@ const std::vector<Field<EngineOptions>>& engine_keys() {
         "where the engine is"));
     out.push_back(text_field<EngineOptions>(
         "api_key_env", "name of a variable", [](auto& o) -> auto& { return o.api_key_env; },
-        "the environment variable that holds its API key"));
-    out.back().no_effect_yet();
+        "the environment variable that holds its API key, for probes and requests"));
     return out;
   }();
   return keys;

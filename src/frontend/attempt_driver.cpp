@@ -53,9 +53,12 @@ AttemptDriver::~AttemptDriver() = default;
 
 std::string AttemptDriver::request_head() const {
   auto headers = request_->forwarded_headers();
+  const auto& facts = core_.fleet().facts[open_.worker];
   headers.set("X-Request-Id", request_->request_id() + "-" + std::to_string(open_.attempt));
-  return http::request_head(call_.method, call_.path,
-                            core_.fleet().facts[open_.worker].endpoint.to_string(), headers,
+  // The client's own Authorization is in `headers` already, where it may go on.
+  if (!facts.authorization.empty() && !headers.find("authorization"))
+    headers.append("Authorization", facts.authorization);
+  return http::request_head(call_.method, call_.path, facts.endpoint.to_string(), headers,
                             call_.body.size());
 }
 

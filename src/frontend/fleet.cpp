@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "engine/dialect.hpp"
@@ -21,6 +22,20 @@ constexpr Duration kModelsEvery = std::chrono::seconds(10);
 constexpr Duration kForgetAfter = std::chrono::minutes(10);  // a gone worker's series
 constexpr std::size_t kProbeBodyMax = 4 * 1024 * 1024;
 
+// The key itself is never logged or shown; that it is missing is.
+std::string authorization_of(const EngineOptions& engine) {
+  if (engine.api_key_env.empty()) return {};
+  const char* key = std::getenv(engine.api_key_env.c_str());
+  const std::string_view value = key == nullptr ? "" : key;
+  const bool fits = std::ranges::all_of(value, [](char c) { return c > ' ' && c <= '~'; });
+  if (!value.empty() && fits) return "Bearer " + std::string(value);
+  std::fprintf(stderr,
+               "holdfast serve: engine %s: its api_key_env %s %s; it is asked without a key\n",
+               engine.endpoint.to_string().c_str(), engine.api_key_env.c_str(),
+               value.empty() ? "is not set" : "holds a character that no header may have");
+  return {};
+}
+
 }  // namespace
 
 Fleet::Fleet(net::Core& core, std::shared_ptr<const ServeOptions> options,
@@ -38,17 +53,27 @@ void Fleet::add_worker(const EngineOptions& engine) {
   Worker worker;
   worker.endpoint = engine.endpoint;
   worker.name = engine.endpoint.to_string();
+  worker.authorization = authorization_of(engine);
   worker.cells = std::make_shared<core::WorkerCells>();
   worker.machine = std::make_unique<core::WorkerMachine>(worker.cells, workers_.size() + 2);
   workers_.push_back(std::move(worker));
+}
+
+http::FetchRequest Fleet::probe_request(const Worker& worker) const {
+  http::FetchRequest request;
+  request.headers.append("Accept-Encoding", "identity");
+  if (!worker.authorization.empty()) request.headers.append("Authorization", worker.authorization);
+  return request;
 }
 
 void Fleet::apply(std::shared_ptr<const ServeOptions> options) {
   options_ = std::move(options);
   const auto now = net::now();
   for (auto& worker : workers_) {
-    const bool listed = std::ranges::find(options_->engines, worker.endpoint,
-                                          &EngineOptions::endpoint) != options_->engines.end();
+    const auto entry =
+        std::ranges::find(options_->engines, worker.endpoint, &EngineOptions::endpoint);
+    const bool listed = entry != options_->engines.end();
+    if (listed) worker.authorization = authorization_of(*entry);
     if (worker.removed == !listed) continue;
     worker.removed = !listed;
     worker.removed_at = now;
@@ -183,8 +208,8 @@ void Fleet::renew() {
       if (before != nullptr) log_change(worker, status.state);
     }
     next->view.workers.push_back(std::move(status));
-    next->facts.push_back(
-        {worker.endpoint, worker.info.kind, worker.info.fingerprint, worker.whole});
+    next->facts.push_back({worker.endpoint, worker.info.kind, worker.info.fingerprint, worker.whole,
+                           worker.authorization});
   }
   snapshot_ = std::move(next);
   if (ticker_) publish_(snapshot_);  // before start() nobody listens
@@ -210,7 +235,7 @@ void Fleet::log_change(const Worker& worker, WorkerState state) {
 
 net::Task<void> Fleet::probe(std::size_t index) {
   const auto started = net::now();
-  http::FetchRequest request;
+  auto request = probe_request(workers_[index]);
   request.target = std::string(engine::Dialect::of(workers_[index].info.kind).health_path());
   if (!workers_[index].has_info) request.target = "/health";
   auto endpoint = workers_[index].endpoint;
@@ -239,7 +264,7 @@ net::Task<Result<engine::EngineInfo>> Fleet::ask_who(std::size_t index) {
   engine::Probe who;
   auto step = who.start();
   while (auto* call = std::get_if<engine::WireRequest>(&step)) {
-    http::FetchRequest request;
+    auto request = probe_request(workers_[index]);
     request.method = std::string(call->method);
     request.target = call->path;
     request.body = call->body;
@@ -282,7 +307,7 @@ void Fleet::learn_whole(Worker& worker) {
 
 // LoRA adapters come and go.
 net::Task<void> Fleet::read_models(std::size_t index) {
-  http::FetchRequest request;
+  auto request = probe_request(workers_[index]);
   request.target = "/v1/models";
   auto endpoint = workers_[index].endpoint;
   auto fetched = http::fetch(pool_, std::move(endpoint), std::move(request),

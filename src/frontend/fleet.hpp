@@ -16,6 +16,7 @@
 #include "engine/probe.hpp"
 #include "engine/whole_body.hpp"
 #include "frontend/options.hpp"
+#include "http/fetch.hpp"
 #include "http/pool.hpp"
 #include "net/core.hpp"
 #include "net/ticker.hpp"
@@ -30,6 +31,7 @@ struct EngineFacts {
   std::string fingerprint;  // raw JSON, of the engine's build
   /// By endpoint: how its whole bodies look; null where that is not known.
   std::array<std::shared_ptr<const engine::WholeTemplate>, 2> whole;
+  std::string authorization;  // "Bearer KEY"; empty: it has no key. A secret
 };
 
 /// One published state; immutable.
@@ -67,6 +69,7 @@ class Fleet {
     std::unique_ptr<core::WorkerMachine> machine;
     engine::EngineInfo info;
     std::array<std::shared_ptr<const engine::WholeTemplate>, 2> whole;
+    std::string authorization;  // as in EngineFacts
     bool has_info = false;
     Instant models_read_at{};
     bool removed = false;
@@ -75,6 +78,7 @@ class Fleet {
   };
 
   void add_worker(const EngineOptions& engine);
+  http::FetchRequest probe_request(const Worker& worker) const;
   bool is_idle(const Worker& worker) const;
   void tend_removed(Instant now);
   core::WorkerState state_of(const Worker& worker) const;

@@ -69,8 +69,12 @@ wire::Headers filtered(const wire::Headers& from, std::span<const std::string_vi
 
 }  // namespace
 
-wire::Headers to_engine(const wire::Headers& from, std::string_view content_type) {
+wire::Headers to_engine(const wire::Headers& from, std::string_view content_type, Auth auth) {
   auto headers = filtered(from, kNotToEngine);
+  const auto own = from.find("authorization");
+  if (auth == Auth::kPassthrough && own && from.count("authorization") == 1) {
+    headers.append("Authorization", std::string(*own));
+  }
   headers.append("Content-Type", std::string(content_type));
   headers.append("Accept-Encoding", "identity");
   return headers;

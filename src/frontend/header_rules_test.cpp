@@ -28,6 +28,15 @@ TEST(HeaderRules, EnginesGetEndToEndFieldsAndNoCredentials) {
             "Accept-Encoding=identity;");
 }
 
+TEST(HeaderRules, TheClientsAuthorizationGoesOnOnlyWhereThatIsAsked) {
+  wire::Headers from;
+  from.append("authorization", "Bearer a");
+  EXPECT_FALSE(to_engine(from, "a/b").find("authorization"));
+  EXPECT_EQ(to_engine(from, "a/b", Auth::kPassthrough).find("authorization"), "Bearer a");
+  from.append("Authorization", "Bearer b");  // which of them counts is a matter of opinion
+  EXPECT_FALSE(to_engine(from, "a/b", Auth::kPassthrough).find("authorization"));
+}
+
 TEST(HeaderRules, WhatConnectionNamesIsHopByHop) {
   wire::Headers from;
   from.append("Connection", "close, X-Secret");

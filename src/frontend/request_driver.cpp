@@ -72,7 +72,7 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
 void RequestDriver::start(Instant now) {
   started_ = now;
   chunked_ = http_.version_minor >= 1;
-  forwarded_headers_ = to_engine(http_.headers, "application/json");
+  forwarded_headers_ = to_engine(http_.headers, "application/json", core_.options().auth);
   if (route_ != nullptr) {
     start_relay(now);
     return;

@@ -21,7 +21,7 @@ struct Outcome {
 };
 
 template <class Answer, class Asking>
-net::Task<Outcome<Answer>> put(http::Pool& pool, http::Endpoint endpoint, Asking asking) {
+net::Task<Outcome<Answer>> put(http::Pool& pool, EngineFacts facts, Asking asking) {
   auto step = asking.start();
   while (auto* call = std::get_if<engine::WireRequest>(&step)) {
     http::FetchRequest request;
@@ -29,8 +29,9 @@ net::Task<Outcome<Answer>> put(http::Pool& pool, http::Endpoint endpoint, Asking
     request.target = std::move(call->path);
     request.body = std::move(call->body);
     request.headers.append("Content-Type", "application/json");
-    auto fetched =
-        http::fetch(pool, endpoint, std::move(request), net::now() + kCallMax, kAnswerBytesMax);
+    if (!facts.authorization.empty()) request.headers.append("Authorization", facts.authorization);
+    auto fetched = http::fetch(pool, facts.endpoint, std::move(request), net::now() + kCallMax,
+                               kAnswerBytesMax);
     auto response = co_await std::move(fetched);
     Outcome<Answer> lost;
     if (!response) co_return lost;
@@ -58,7 +59,7 @@ net::Task<void> RequestDriver::run_question(std::shared_ptr<RequestDriver> self,
   if (question == core::Question::kText) {
     const auto ids = machine.text_ids();
     engine::AskText asking(facts.kind, machine.spec().model, engine::Ids(ids.begin(), ids.end()));
-    auto task = put<std::string>(pool, facts.endpoint, std::move(asking));
+    auto task = put<std::string>(pool, facts, std::move(asking));
     const auto outcome = co_await std::move(task);
     if (self->is_done_) co_return;
     if (outcome.ok) {
@@ -72,11 +73,11 @@ net::Task<void> RequestDriver::run_question(std::shared_ptr<RequestDriver> self,
   Outcome<engine::Ids> outcome;
   if (question == core::Question::kPromptIds) {
     engine::AskPromptIds asking(facts.kind, *self->request_);
-    auto task = put<engine::Ids>(pool, facts.endpoint, std::move(asking));
+    auto task = put<engine::Ids>(pool, facts, std::move(asking));
     outcome = co_await std::move(task);
   } else {
     engine::AskFill asking(facts.kind, machine.ledger().ids(), machine.ledger().gaps());
-    auto task = put<engine::Ids>(pool, facts.endpoint, std::move(asking));
+    auto task = put<engine::Ids>(pool, facts, std::move(asking));
     outcome = co_await std::move(task);
   }
   if (self->is_done_) co_return;

@@ -25,7 +25,8 @@ void RequestDriver::start_relay(Instant now) {
     return;
   }
   const bool is_form = route_->body == engine::BodyForm::kMultipart;
-  forwarded_headers_ = to_engine(http_.headers, is_form ? type : "application/json");
+  forwarded_headers_ =
+      to_engine(http_.headers, is_form ? type : "application/json", core_.options().auth);
   request_.emplace();
   request_->model = std::move(scanned->model);
   request_->body = std::move(http_.body);
