@@ -5,6 +5,7 @@
 
 #include "config/field_kinds.hpp"
 #include "frontend/routes.hpp"
+#include "frontend/session_key.hpp"
 #include "routing/policy.hpp"
 
 namespace hf::config {
@@ -172,11 +173,15 @@ void add_routing(Keys& keys) {
         return std::string(text);
       },
       [](const std::string& value) { return value; },
-      "who gets a request: `least-loaded` or `round-robin`"));
-  keys.push_back(text_field<ServeOptions>(
+      "who gets a request: `least-loaded`, `session`, `p2c`, `round-robin` or `random`"));
+  keys.push_back(single<ServeOptions, std::string>(
       "session_key", "name", [](auto& o) -> auto& { return o.session_key; },
-      "what names a session: a header, `cookie:NAME` or `body:FIELD`"));
-  keys.back().no_effect_yet();
+      [](std::string_view text) -> Result<std::string> {
+        if (auto key = frontend::parse_session_key(text); !key) return std::unexpected(key.error());
+        return std::string(text);
+      },
+      [](const std::string& value) { return value; },
+      "with `routing: session`, what names a session: a header, `cookie:NAME` or `body:FIELD`"));
 }
 
 Key modes_key() {
@@ -247,7 +252,11 @@ void add_waiting(Keys& keys) {
   keys.push_back(count_field<ServeOptions>(
       "admission.queue_max", [](auto& o) -> auto& { return o.admission_queue_max; }, 0, kMany,
       "requests that wait for a worker; 0 sheds at once"));
-  keys.back().on_reload().no_effect_yet();
+  keys.back().on_reload();
+  keys.push_back(size_field<ServeOptions>(
+      "admission.queue_bytes_max", [](auto& o) -> auto& { return o.admission_queue_bytes_max; }, 0,
+      kTiB, "bodies of the requests that wait for a worker"));
+  keys.back().on_reload();
   add(
       "resume.hold", [](auto& o) -> auto& { return o.migration.resume_hold; }, Duration(0),
       hours(1), "that a started stream waits for a worker");
@@ -424,19 +433,15 @@ const std::vector<Field<ModelOptions>>& model_keys() {
     out.push_back(words_field<ModelOptions>(
         "fallback", "list of models", [](auto& o) -> auto& { return o.fallback; }, nullptr,
         "models to try before the first token when this one has no worker, in order"));
-    out.back().no_effect_yet();
     out.push_back(maybe_duration_field<ModelOptions>(
         "admission.hold", [](auto& o) -> auto& { return o.admission_hold; }, Duration(0), hours(1),
         "as `admission.hold`; minutes for a model that scales from zero"));
-    out.back().no_effect_yet();
     out.push_back(maybe_duration_field<ModelOptions>(
         "first_token_limit", [](auto& o) -> auto& { return o.first_token_limit; }, seconds(1),
         hours(24), "as `first_token_limit`"));
-    out.back().no_effect_yet();
     out.push_back(maybe_duration_field<ModelOptions>(
         "token_limit", [](auto& o) -> auto& { return o.token_limit; }, milliseconds(10), hours(1),
         "as `token_limit`"));
-    out.back().no_effect_yet();
     return out;
   }();
   return keys;

@@ -9,6 +9,7 @@ std::string_view to_string(WorkerState state) {
     case WorkerState::kStarting: return "starting";
     case WorkerState::kReady: return "ready";
     case WorkerState::kSuspect: return "suspect";
+    case WorkerState::kSlow: return "slow";
     case WorkerState::kEjected: return "ejected";
     case WorkerState::kDead: return "dead";
     case WorkerState::kRemoved: return "removed";

@@ -29,6 +29,8 @@ struct WorkerCells {
   std::atomic<std::int64_t> progress_ns{0};      // Instant of the last byte of any stream
   std::atomic<std::int64_t> prefill_rate{2000};  // tokens a second, smoothed
   std::atomic<bool> may_assemble{true};          // false: a stream of it was no plain text
+  std::atomic<std::int64_t> engine_waiting{0};   // requests in the engine's own queue
+  std::atomic<std::int64_t> engine_load_ns{0};   // Instant at which the engine said so; 0 never
   LatencyWindow itl;
 
   void progress(Instant now) {
@@ -37,17 +39,32 @@ struct WorkerCells {
   Instant last_progress() const {
     return Instant(Duration(progress_ns.load(std::memory_order_relaxed)));
   }
+  void set_engine_load(Instant now, std::int64_t waiting) {
+    engine_waiting.store(waiting, std::memory_order_relaxed);
+    engine_load_ns.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  }
+  /// Until when the engine is known to have a queue; an old figure counts for nothing.
+  Instant queue_known_until() const {
+    if (engine_waiting.load(std::memory_order_relaxed) <= 0) return Instant{};
+    return Instant(Duration(engine_load_ns.load(std::memory_order_relaxed))) + kLoadAgeMax;
+  }
+  static constexpr Duration kLoadAgeMax = std::chrono::seconds(5);
 };
 
 enum class WorkerState : std::uint8_t {
   kStarting,  // never identified yet: not used
   kReady,
   kSuspect,  // answers probes, yet no stream moves: no new work
+  kSlow,     // much slower than its peers: no new work while another can, its streams move
   kEjected,  // the breaker is open: no new work until a probe succeeds after its time
   kDead,     // refuses or is silent: its streams move
   kRemoved,  // no longer one of ours: no new work, what runs goes on
 };
 std::string_view to_string(WorkerState state);
+/// Is it there to be used, be it as the last resort?
+constexpr bool takes_work(WorkerState state) {
+  return state == WorkerState::kReady || state == WorkerState::kSlow;
+}
 
 struct ModelEntry {
   std::string name;

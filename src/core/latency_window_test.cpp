@@ -46,6 +46,32 @@ TEST(LatencyWindow, ForgetsAfterAMinute) {
   EXPECT_EQ(window.count(), 0U);
 }
 
+TEST(LatencyWindow, LooksAtTheLastSecondsAlone) {
+  LatencyWindow window;
+  Instant now = kStart;
+  for (int i = 0; i < 20; ++i, now += seconds(1)) {
+    window.turn(now);
+    for (int n = 0; n < 10; ++n) window.add(now, milliseconds(10));
+  }
+  EXPECT_EQ(window.count(now - seconds(1), 3), 40U);  // three full seconds and the current one
+  for (int i = 0; i < 4; ++i, now += seconds(1)) {
+    window.turn(now);
+    for (int n = 0; n < 5; ++n) window.add(now, milliseconds(500));
+  }
+  now -= seconds(1);
+  EXPECT_EQ(window.count(now, 3), 20U);
+  EXPECT_GT(window.quantile(0.5, now, 3), milliseconds(400));
+  EXPECT_LT(window.quantile(0.5), milliseconds(20));  // over the minute it was fast
+}
+
+TEST(LatencyWindow, APauseOfOursLeavesNothingOfAMinuteAgo) {
+  LatencyWindow window;
+  window.turn(kStart);
+  window.add(kStart, milliseconds(10));
+  window.turn(kStart + seconds(61));
+  EXPECT_EQ(window.count(), 0U);
+}
+
 TEST(LatencyWindow, KeepsWhatIsAddedWhileItTurns) {
   LatencyWindow window;
   for (Instant now = kStart; now < kStart + seconds(300); now += seconds(1)) {

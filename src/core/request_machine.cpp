@@ -36,6 +36,7 @@ RequestMachine::~RequestMachine() {
 
 // Gives back what it holds in the workers' cells, without telling anybody.
 void RequestMachine::release_all() {
+  leave_queue();
   drop_plan();
   if (hedge_) end_attempt(hedge_, false);
   if (owner_) end_attempt(owner_, false);
@@ -47,7 +48,7 @@ void RequestMachine::start(Instant now) {
   waiting_since_ = now;
   state_ = State::kWaiting;
   core_.retries->request_started(now);
-  if (!core_.view->known_model(spec_.model) && !core_.view->starting()) {
+  if (!is_known_model() && !core_.view->starting()) {
     fail({.status = 404,
           .type = "invalid_request_error",
           .code = "model_not_found",
@@ -57,6 +58,7 @@ void RequestMachine::start(Instant now) {
     return;
   }
   try_place(now);
+  if (state_ == State::kWaiting) stand_in_queue(now, false);
 }
 
 RequestMachine::Attempt* RequestMachine::find(AttemptId id) {
@@ -203,7 +205,8 @@ void RequestMachine::after_finish(Instant now, const UpstreamEvent& event) {
 }
 
 void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
-  if (hedge_ || (plan_ && plan_->is_hedge)) drop_hedge("owner_moved");
+  const bool lost_a_hedge = has_hedge();
+  if (lost_a_hedge) drop_hedge(record_.hedges_lost);
   Attempt& attempt = *owner_;
   const bool has_token = !event.ids.empty() || !event.text.empty();
   if (!attempt.got_token && (has_token || event.finish != Finish::kNone)) first_token(now);
@@ -232,6 +235,8 @@ void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
   } else {
     forward_event(now, event);
   }
+  // The hedge has warmed the target: from here the stream is cut over.
+  if (lost_a_hedge && slow_since_ != Instant{} && state_ == State::kRunning) move_from_slow(now);
 }
 
 void RequestMachine::first_token(Instant now) {
@@ -340,8 +345,9 @@ void RequestMachine::finish_with(Instant now, Finish finish, std::string_view st
 }
 
 void RequestMachine::complete(Instant /*now*/) {
+  leave_queue();
+  if (has_hedge()) drop_hedge(record_.hedges_dropped);
   drop_plan();
-  if (hedge_) end_attempt(hedge_, true);
   if (owner_) end_attempt(owner_, true);
   state_ = State::kDone;
   if (spec_.include_usage && !usage_sent_) actions_.say_usage();
@@ -349,8 +355,9 @@ void RequestMachine::complete(Instant /*now*/) {
 }
 
 void RequestMachine::fail(const ClientError& error) {
+  leave_queue();
+  if (has_hedge()) drop_hedge(record_.hedges_dropped);
   drop_plan();
-  if (hedge_) end_attempt(hedge_, true);
   if (owner_) end_attempt(owner_, true);
   if (migrating_) record_.migrations.push_back({Mode::kRestart, reason_, false, true, {}});
   state_ = State::kDone;
@@ -382,7 +389,7 @@ void RequestMachine::hedge_wins(Instant now) {
   record_.hedges_won += 1;
   if (!migrating_) {
     migrating_ = true;
-    reason_ = Reason::kStall;
+    reason_ = slow_since_ != Instant{} ? Reason::kSlow : Reason::kStall;
     broke_at_ = owner_ ? owner_->last_event : now;
   }
   if (owner_) {
@@ -418,7 +425,7 @@ void RequestMachine::on_whole(Instant now, AttemptId id) {
   worker(owner_->worker).cells->progress(now);
   first_token(now);
   end_attempt(owner_, false);
-  if (hedge_) end_attempt(hedge_, true);
+  if (has_hedge()) drop_hedge(record_.hedges_dropped);
   state_ = State::kDone;
   sent_anything_ = true;
   actions_.relay_whole(id);
@@ -451,8 +458,9 @@ void RequestMachine::on_paused(Instant now, AttemptId id, bool paused) {
 
 void RequestMachine::on_client_gone(Instant /*now*/) {
   if (state_ == State::kDone) return;
+  leave_queue();
+  if (has_hedge()) drop_hedge(record_.hedges_dropped);
   drop_plan();
-  if (hedge_) end_attempt(hedge_, true);
   if (owner_) end_attempt(owner_, true);
   state_ = State::kDone;
 }
@@ -476,7 +484,9 @@ void RequestMachine::on_view(Instant now) {
     }
     if (is_done()) return;
   }
-  if (plan_ && worker(plan_->worker).state != WorkerState::kReady) replan(now);
+  if (plan_ && !takes_work(worker(plan_->worker).state)) replan(now);
+  const bool is_slow = owner_ && worker(owner_->worker).state == WorkerState::kSlow;
+  slow_since_ = !is_slow ? Instant{} : slow_since_ == Instant{} ? now : slow_since_;
   on_room(now);
 }
 
@@ -505,9 +515,15 @@ Instant RequestMachine::deadline() const {
     case State::kRunning: break;
   }
   if (!owner_ || owner_->paused) return kNever;
-  const auto hard = owner_->got_token ? owner_->last_event + options_.token_limit
-                                      : owner_->started + options_.first_token_limit;
-  return std::min(hard, hedge_at());
+  return std::min(hard_limit(), hedge_at());
+}
+
+// A worker that answers its probes may have a long queue; one that does not is given up sooner.
+Instant RequestMachine::hard_limit() const {
+  if (owner_->got_token) return owner_->last_event + options_.token_limit;
+  const auto answered = std::max(owner_->started, worker(owner_->worker).alive_at);
+  return std::min(owner_->started + options_.first_token_limit,
+                  answered + options_.first_token_silent);
 }
 
 void RequestMachine::tick(Instant now) {
@@ -521,9 +537,7 @@ void RequestMachine::tick(Instant now) {
     return;
   }
   if (state_ == State::kRunning) {
-    const auto hard = owner_->got_token ? owner_->last_event + options_.token_limit
-                                        : owner_->started + options_.first_token_limit;
-    if (now >= hard) {
+    if (now >= hard_limit()) {
       attempt_failed(now, owner_->id, Reason::kStall);
     } else if (now >= hedge_at()) {
       start_hedge(now);

@@ -26,6 +26,7 @@
 #include "base/random.hpp"
 #include "base/result.hpp"
 #include "base/time.hpp"
+#include "core/admission.hpp"
 #include "core/budget.hpp"
 #include "core/ledger.hpp"
 #include "core/router.hpp"
@@ -47,10 +48,13 @@ struct MigrationOptions {
   Duration first_token_hedge = std::chrono::seconds(10);
   Duration token_limit = std::chrono::seconds(30);         // between tokens, hard
   Duration first_token_limit = std::chrono::seconds(600);  // hard
+  Duration first_token_silent = std::chrono::seconds(30);  // hard, while no probe is answered
   Duration tail_limit = std::chrono::seconds(2);           // from the finish reason to the end
   Duration comment_every = std::chrono::seconds(5);
   Duration verdict_limit = std::chrono::seconds(3);  // is the worker that cut us dead or not?
   Duration retry_after_max = std::chrono::seconds(10);
+  std::int64_t queue_max = 1'000;  // new requests that wait for a worker, over all cores
+  std::int64_t queue_bytes_max = std::int64_t{256} * 1024 * 1024;
   int attempts_without_progress = 4;
   int poison_deaths = 3;
   std::size_t poison_tokens = 16;
@@ -61,6 +65,9 @@ struct MigrationOptions {
 struct RequestSpec {
   Endpoint endpoint = Endpoint::kCompletions;
   std::string model;
+  std::vector<std::string> fallback;  // models to take, in this order, where it has no worker
+  std::uint64_t session = 0;          // hash of its session; 0: none
+  std::size_t body_bytes = 0;         // what it holds while it waits
   bool stream = true;
   bool include_usage = false;
   std::vector<bool> tokens_allowed;        // by kind: every field is re-entrant there; without
@@ -76,6 +83,7 @@ struct RequestSpec {
   bool greedy = false;                      // what was written can be written again
   std::vector<TokenId> prompt_ids;          // when the client sent ids
   std::int64_t prompt_tokens_estimate = 0;  // from its size
+  std::int64_t prompt_tokens_min = 0;       // that it surely has; 0: nothing is sure
   // An endpoint whose answer goes on byte by byte, not read as tokens: `stream` is false then.
   bool relayed = false;
   bool repeatable = true;  // relayed: may be sent again when an engine has perhaps begun with it
@@ -87,6 +95,7 @@ enum class Question : std::uint8_t { kPromptIds, kFillGaps, kText };
 
 struct OpenAttempt {
   AttemptId attempt = 0;
+  std::string_view model;  // the client's own, or one of its fallbacks; valid during open()
   std::size_t worker = 0;
   Mode mode = Mode::kFirst;
   bool with_ids = false;        // kFirst, kRestart: ask for ids
@@ -148,7 +157,10 @@ struct CoreContext {
   HedgeBudget* hedges = nullptr;
   Random* random = nullptr;
   std::int64_t running_requests = 0;
-  Duration first_token_p99{};  // of recent requests, for the first-token hedge
+  Duration first_token_p99{};           // of recent requests, for the first-token hedge
+  AdmissionQueue* admission = nullptr;  // shared by the cores; null: no bound
+  std::uint64_t retries_refused = 0;    // for want of budget
+  std::uint64_t hedges_refused = 0;
 };
 
 /// For the access log and the metrics.
@@ -165,7 +177,11 @@ struct RequestRecord {
   std::uint32_t attempts = 0;
   std::uint32_t hedges = 0;
   std::uint32_t hedges_won = 0;
-  std::uint64_t wasted_tokens = 0;  // received from attempts and never sent
+  std::uint32_t hedges_lost = 0;       // the owner moved first
+  std::uint32_t hedges_failed = 0;     // on their own
+  std::uint32_t hedges_inherited = 0;  // the owner failed first
+  std::uint32_t hedges_dropped = 0;    // the request ended
+  std::uint64_t wasted_tokens = 0;     // received from attempts and never sent
   Instant first_token_at{};
 };
 
@@ -220,6 +236,10 @@ class RequestMachine {
   bool has_sent() const { return sent_anything_; }
   /// queue, prefill, decode, resume (goes on elsewhere), done.
   std::string_view phase() const;
+  /// It waits for a worker and nothing of it was sent: it stands in the admission queue.
+  bool is_queued() const { return queued_; }
+  /// The model that serves it: the client's own or a fallback.
+  const std::string& model() const { return hop_ == 0 ? spec_.model : spec_.fallback[hop_ - 1]; }
   /// Events of our own make up the stream from now on (after a resume by ids).
   bool is_rebuilt() const { return rebuilt_; }
   /// The text that was sent; of a request that does not stream: kept.
@@ -304,6 +324,9 @@ class RequestMachine {
   void complete(Instant now);
   void fail(const ClientError& error);
   void release_all();
+  void leave_queue();
+  bool is_known_model() const;
+  Instant hard_limit() const;
   Attempt* find(AttemptId id);
 
   // request_recovery.cpp: what happens when an attempt breaks
@@ -322,7 +345,9 @@ class RequestMachine {
   bool verdict_pending(Instant now) const;
   bool is_excluded(std::size_t index) const;
   bool may_wait_for_identity() const;
-  std::optional<std::size_t> pick(bool tokens, bool hedge, bool suspect);
+  std::optional<std::size_t> pick(Instant now, bool tokens, bool hedge, bool suspect);
+  std::optional<std::size_t> pick_along_chain(Instant now, bool suspect);
+  void stand_in_queue(Instant now, bool was_admitted);
   Instant wait_limit() const;
   void give_up_waiting(Instant now);
   void refuse(std::string_view why);
@@ -355,7 +380,10 @@ class RequestMachine {
   bool drops_held_text(Finish finish) const;
   void start_hedge(Instant now);
   Instant hedge_at() const;
-  void drop_hedge(std::string_view outcome);
+  bool has_hedge() const { return hedge_.has_value() || (plan_ && plan_->is_hedge); }
+  void drop_hedge(std::uint32_t& outcome);
+  Duration spread() const;
+  void move_from_slow(Instant now);
 
   const WorkerStatus& worker(std::size_t index) const { return core_.view->workers[index]; }
 
@@ -419,6 +447,9 @@ class RequestMachine {
   int last_status_ = 0;
   AttemptId last_status_attempt_ = 0;
   Instant hedge_not_before_{};
+  Instant slow_since_{};  // the owner's worker was seen to be slow; zero: it is not
+  std::size_t hop_ = 0;   // 0: the client's model; n: the n-th fallback
+  bool queued_ = false;
   bool migrating_ = false;
   bool hedge_role_ = false;  // the hedge's role chunk came and was kept back
   RequestRecord record_;

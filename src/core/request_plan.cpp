@@ -31,7 +31,10 @@ void RequestMachine::begin_plan(Instant now, Plan plan) {
                  static_cast<std::int64_t>(plan.carried);
   cells.prefill_owed.fetch_add(plan.prefill, std::memory_order_relaxed);
   cells.resume_prefill.fetch_add(plan.prefill, std::memory_order_relaxed);
-  if (!plan.is_hedge) state_ = State::kPreparing;
+  if (!plan.is_hedge) {
+    leave_queue();
+    state_ = State::kPreparing;
+  }
   plan_ = std::move(plan);
   advance_plan(now);
 }
@@ -132,7 +135,7 @@ const LedgerGap* RequestMachine::doubtful_gap() const {
 // What was sent beyond it must come again, letter by letter, and is not sent twice.
 void RequestMachine::rewind_plan(Instant now, std::size_t certain) {
   if (plan_->is_hedge) {
-    drop_plan();  // the owner still counts on its ledger
+    drop_hedge(record_.hedges_failed);  // the owner still counts on its ledger
     return;
   }
   if (!spec_.greedy || !plan_->exact) {
@@ -177,10 +180,11 @@ void RequestMachine::on_answer_failed(Instant now, Question question, std::uint3
   past_.push_back({index, worker(index).deaths, false, 0, now});
   actions_.report(index, Reason::kReset);
   excluded_.push_back(index);
-  drop_plan();
   if (is_hedge) {
+    drop_hedge(record_.hedges_failed);
     hedge_not_before_ = now + std::chrono::seconds(1);
   } else {
+    drop_plan();
     recover(now, Reason::kConnect);
   }
 }
@@ -188,8 +192,11 @@ void RequestMachine::on_answer_failed(Instant now, Question question, std::uint3
 void RequestMachine::plan_broken(Instant now, std::string_view why) {
   const bool is_hedge = plan_->is_hedge;
   tokens_off_ = true;
+  if (is_hedge) {
+    drop_hedge(record_.hedges_failed);
+    return;
+  }
   drop_plan();
-  if (is_hedge) return;
   if (!can_restart()) {
     refuse(why);
     return;
@@ -198,18 +205,20 @@ void RequestMachine::plan_broken(Instant now, std::string_view why) {
   state_ = State::kWaiting;
   waiting_since_ = now;
   try_place(now);
+  if (state_ == State::kWaiting) stand_in_queue(now, true);
 }
 
 // Its worker left the ready ones while it was being asked: no new work goes there.
 void RequestMachine::replan(Instant now) {
-  const bool is_hedge = plan_->is_hedge;
-  drop_plan();
-  if (is_hedge) {
+  if (plan_->is_hedge) {
+    drop_hedge(record_.hedges_failed);
     hedge_not_before_ = now + std::chrono::seconds(1);
     return;
   }
+  drop_plan();
   state_ = State::kWaiting;
   try_place(now);
+  if (state_ == State::kWaiting) stand_in_queue(now, true);
 }
 
 bool RequestMachine::is_end_id(TokenId id) const {
@@ -232,7 +241,7 @@ std::int64_t RequestMachine::token_limit() const {
   std::int64_t limit = spec_.max_tokens.value_or(0);
   const auto kind = static_cast<std::size_t>(kind_);
   if (limit <= 0 && kind < spec_.default_max.size()) limit = spec_.default_max[kind];
-  const auto* model = worker(origin_).model(spec_.model);
+  const auto* model = worker(origin_).model(this->model());
   const auto prompt = std::max(prompt_tokens_, static_cast<std::int64_t>(spec_.prompt_ids.size()));
   if (model != nullptr && model->max_len > 0 && prompt > 0) {
     const auto by_length = model->max_len - prompt;
@@ -274,6 +283,7 @@ void RequestMachine::open_plan(Instant now) {
   Finish finish = Finish::kStop;
   if (out.stopped || ends_here(plan.carried, finish)) {
     // Everything was generated before the break: nothing is resumed with nothing left.
+    if (plan.is_hedge) record_.hedges_won += 1;
     drop_plan();
     rebuilt_ = true;
     if (out.stopped) {
@@ -295,6 +305,7 @@ void RequestMachine::open_plan(Instant now) {
   const auto limit = token_limit();
   OpenAttempt open;
   open.attempt = next_attempt_++;
+  open.model = model();
   open.worker = plan.worker;
   open.mode = Mode::kTokens;
   open.with_ids = true;
@@ -334,33 +345,45 @@ void RequestMachine::activate() {
 
 Instant RequestMachine::hedge_at() const {
   if (hedge_ || plan_ || !owner_ || !owner_->streams) return kNever;
-  const bool suspect = worker(owner_->worker).state == WorkerState::kSuspect;
+  const auto& status = worker(owner_->worker);
+  if (status.state == WorkerState::kSuspect) {
+    return std::max(owner_->last_event + options_.hedge_after + spread(), hedge_not_before_);
+  }
+  if (slow_since_ != Instant{}) return std::max(slow_since_ + spread(), hedge_not_before_);
   auto at = owner_->last_event + options_.hedge_after;
-  if (!owner_->got_token && !suspect) {
+  if (!owner_->got_token) {
     at =
         owner_->started + std::max<Duration>(options_.first_token_hedge, 5 * core_.first_token_p99);
-  }
-  if (suspect) {
-    // Spread, so that a survivor does not get all of them in one instant.
-    const auto share =
-        static_cast<double>(mix64(static_cast<std::uint64_t>(arrived_.time_since_epoch().count())) %
-                            1000) /
-        1000.0;
-    at += Duration(
-        static_cast<std::int64_t>(share * static_cast<double>(options_.hedge_spread.count())));
+    // Behind a queue that the engine tells of, a first token is late for a reason.
+    at = std::max(at, status.cells->queue_known_until());
   }
   return std::max(at, hedge_not_before_);
+}
+
+// So that a survivor does not get all streams of a suspect or slow worker in one instant.
+Duration RequestMachine::spread() const {
+  const auto share =
+      static_cast<double>(mix64(static_cast<std::uint64_t>(arrived_.time_since_epoch().count())) %
+                          1000) /
+      1000.0;
+  return Duration(
+      static_cast<std::int64_t>(share * static_cast<double>(options_.hedge_spread.count())));
 }
 
 void RequestMachine::start_hedge(Instant now) {
   hedge_not_before_ = now + std::chrono::seconds(1);
   const bool tokens = needs_tokens() || ledger_.size() > 0;
   if (tokens ? !can_tokens() || ledger_.has_untold_tail() : !options_.restart) return;
-  const bool suspect_worker = worker(owner_->worker).state == WorkerState::kSuspect;
-  const bool charge = !suspect_worker;
-  const auto chosen = pick(tokens, true, false);
-  if (!chosen || is_excluded(*chosen)) return;
-  if (charge && !core_.hedges->take(core_.running_requests)) return;
+  // The streams of a worker that is given up are no guesses: they are not charged.
+  const bool charge =
+      worker(owner_->worker).state != WorkerState::kSuspect && slow_since_ == Instant{};
+  const auto chosen = pick(now, tokens, true, false);
+  if (!chosen || is_excluded(*chosen) || worker(*chosen).state != WorkerState::kReady) return;
+  if (charge && !core_.hedges->take(core_.running_requests)) {
+    core_.hedges_refused += 1;
+    return;
+  }
+  record_.hedges += 1;
   if (!tokens) {
     open_plain(now, *chosen, true, false, charge);
     return;
@@ -372,13 +395,23 @@ void RequestMachine::start_hedge(Instant now) {
   begin_plan(now, std::move(plan));
 }
 
-void RequestMachine::drop_hedge(std::string_view /*outcome*/) {
+void RequestMachine::drop_hedge(std::uint32_t& outcome) {
+  ++outcome;
   drop_plan();
   if (hedge_) {
     record_.wasted_tokens += hedge_->tokens;
     end_attempt(hedge_, true);
   }
   hedge_role_ = false;
+}
+
+// Its worker is slow, and the hedge that was to take over came second: now it is cut and goes on
+// from here, where the other worker has its prefix by now.
+void RequestMachine::move_from_slow(Instant now) {
+  if (!can_tokens() || ledger_.has_untold_tail()) return;
+  const auto chosen = pick(now, true, true, false);
+  if (!chosen || is_excluded(*chosen) || worker(*chosen).state != WorkerState::kReady) return;
+  attempt_failed(now, owner_->id, Reason::kSlow);
 }
 
 }  // namespace hf::core

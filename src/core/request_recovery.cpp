@@ -24,6 +24,11 @@ constexpr int kFirstRefusal = 400;
 }  // namespace
 
 void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttempt& open) {
+  if (!attempt.is_hedge) {
+    slow_since_ = {};
+    leave_queue();
+    if (core_.admission != nullptr) core_.admission->placed(now);
+  }
   auto& cells = *worker(attempt.worker).cells;
   attempt.id = open.attempt;
   attempt.started = now;
@@ -34,7 +39,6 @@ void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttem
   if (attempt.streams && cells.reading.fetch_add(1, std::memory_order_relaxed) == 0)
     cells.progress(now);
   record_.attempts += 1;
-  if (attempt.is_hedge) record_.hedges += 1;
   record_.workers.push_back(attempt.worker);
   (attempt.is_hedge ? hedge_ : owner_) = attempt;
   if (!attempt.is_hedge) state_ = State::kRunning;
@@ -71,6 +75,7 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   excluded_.push_back(attempt->worker);
   if (hedge_ && hedge_->id == id) {
     end_attempt(hedge_, true);
+    record_.hedges_failed += 1;
     hedge_not_before_ = now + std::chrono::seconds(1);
     return;
   }
@@ -87,6 +92,7 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   if (reason_ == Reason::kNone) reason_ = reason;
   if (hedge_) {
     // It was started for this: from now on it owns the stream, from its first token.
+    record_.hedges_inherited += 1;
     owner_ = std::exchange(hedge_, std::nullopt);
     owner_->is_hedge = false;
     adopt(*owner_);
@@ -94,6 +100,7 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
     return;
   }
   if (plan_) {
+    record_.hedges_inherited += 1;
     plan_->is_hedge = false;  // likewise, still being prepared
     state_ = State::kPreparing;
     waiting_since_ = now;
@@ -110,6 +117,7 @@ bool RequestMachine::is_excluded(std::size_t index) const {
 
 // An attempt on the client's own endpoint becomes the owner: the ledger is its own from now on.
 void RequestMachine::adopt(const Attempt& attempt) {
+  slow_since_ = {};
   if (attempt.mode == Mode::kTokens) return;
   rebuilt_ = false;  // nothing that it would have to fit to was sent
   if (!spec_.stream && sent_anything_) {
@@ -224,11 +232,17 @@ void RequestMachine::recover(Instant now, Reason reason) {
     not_before_ = now + backoff(failures_ - 1, *core_.random);
   }
   try_place(now);
+  if (state_ == State::kWaiting) stand_in_queue(now, true);
 }
 
-std::optional<std::size_t> RequestMachine::pick(bool tokens, bool hedge, bool suspect) {
+std::optional<std::size_t> RequestMachine::pick(Instant now, bool tokens, bool hedge,
+                                                bool suspect) {
   PickRequest request;
-  request.model = spec_.model;
+  request.model = model();
+  request.session = spec_.session;
+  request.now = now;
+  const auto known = static_cast<std::int64_t>(spec_.prompt_ids.size());
+  request.length_min = std::max({known, prompt_tokens_, spec_.prompt_tokens_min});
   request.exclude = excluded_;
   request.continuation = migrating_ || hedge;
   request.suspect = suspect;
@@ -247,6 +261,23 @@ std::optional<std::size_t> RequestMachine::pick(bool tokens, bool hedge, bool su
   return core_.router->pick(*core_.view, request);
 }
 
+// The client's model, or the first fallback with a worker that did not fail this request. Only
+// while nothing was sent: an answer has one author.
+std::optional<std::size_t> RequestMachine::pick_along_chain(Instant now, bool suspect) {
+  std::optional<std::size_t> last_resort;
+  std::size_t its_hop = 0;
+  for (hop_ = 0; hop_ <= spec_.fallback.size(); ++hop_) {
+    const auto chosen = pick(now, false, false, suspect);
+    if (chosen && !is_excluded(*chosen)) return chosen;
+    if (chosen && !last_resort) {
+      last_resort = chosen;
+      its_hop = hop_;
+    }
+  }
+  hop_ = its_hop;
+  return last_resort;
+}
+
 // When a worker that had too much to do wants to be asked again.
 Instant RequestMachine::overloaded_until(std::size_t index) const {
   Instant until{};
@@ -260,6 +291,7 @@ void RequestMachine::try_place(Instant now) {
   placed_at_ = now;
   if (now < not_before_ || verdict_pending(now)) return;
   if (owes_retry_ && !core_.retries->take(now)) {
+    core_.retries_refused += 1;
     not_before_ = now + backoff(failures_ + 1, *core_.random);  // others are before it
     return;
   }
@@ -274,9 +306,10 @@ void RequestMachine::try_place(Instant now) {
   }
   const bool tokens = prefers_tokens();
   const bool suspect = deaths_seen() >= 2;
-  const auto chosen = pick(tokens, false, suspect);
+  const bool may_hop = !tokens && !sent_anything_ && !spec_.fallback.empty();
+  const auto chosen = may_hop ? pick_along_chain(now, suspect) : pick(now, tokens, false, suspect);
   if (tokens && can_restart() && (!chosen || is_excluded(*chosen))) {
-    const auto plain = pick(false, false, suspect);
+    const auto plain = pick(now, false, false, suspect);
     if (plain && (!chosen || !is_excluded(*plain))) {
       if (suspect && !take_suspect_slot(*plain)) return;
       open_plain(now, *plain, false, suspect, false);
@@ -307,11 +340,11 @@ void RequestMachine::try_place(Instant now) {
 bool RequestMachine::may_wait_for_identity() const {
   bool others_ready = false;
   for (const auto& status : core_.view->workers) {
-    if (status.model(spec_.model) == nullptr || status.state == WorkerState::kRemoved) continue;
+    if (status.model(model()) == nullptr || status.state == WorkerState::kRemoved) continue;
     const bool same = status.tokens_identity == tokens_identity_ &&
                       (!options_.strict_identity || status.exact_identity == exact_identity_);
     if (same && status.state != WorkerState::kDead) return true;
-    if (!same && status.state == WorkerState::kReady) others_ready = true;
+    if (!same && takes_work(status.state)) others_ready = true;
   }
   return !others_ready;
 }
@@ -337,6 +370,7 @@ void RequestMachine::open_plain(Instant now, std::size_t index, bool is_hedge, b
   if (!is_hedge) adopt(attempt);
   OpenAttempt open;
   open.attempt = next_attempt_++;
+  open.model = model();
   open.worker = index;
   open.mode = attempt.mode;
   open.with_ids = attempt.with_ids;
@@ -347,13 +381,14 @@ void RequestMachine::open_plain(Instant now, std::size_t index, bool is_hedge, b
 // The same worker is asked again in another way.
 void RequestMachine::reopen(Instant now, std::size_t index) {
   const bool failed_before = is_excluded(index) && !ids_off_;
-  if (worker(index).state == WorkerState::kReady && !failed_before) {
+  if (takes_work(worker(index).state) && !failed_before) {
     open_plain(now, index, false, false, false);
     return;
   }
   state_ = State::kWaiting;
   waiting_since_ = now;
   try_place(now);
+  if (state_ == State::kWaiting) stand_in_queue(now, true);
 }
 
 // The stream has, or hides, what its engine's whole body would show in a way that we don't know:
@@ -362,7 +397,7 @@ void RequestMachine::ask_whole(Instant now) {
   const auto index = owner_->worker;
   assembly_off_ = true;
   record_.wasted_tokens += owner_->tokens;
-  drop_hedge("asked_whole");
+  if (has_hedge()) drop_hedge(record_.hedges_dropped);
   end_attempt(owner_, true);
   ledger_.break_it();
   reopen(now, index);
@@ -413,12 +448,13 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
   }
   excluded_.push_back(index);
   const bool elsewhere = status == 401 || status == 403 || status == 404;
-  const auto other = elsewhere ? pick(false, false, false) : std::nullopt;
+  const auto other = elsewhere ? pick(now, false, false, false) : std::nullopt;
   end_attempt(owner_, false);
   if (other && !is_excluded(*other)) {
     open_plain(now, *other, false, false, false);
     return;
   }
+  leave_queue();
   state_ = State::kDone;
   sent_anything_ = true;
   actions_.relay_whole(id);
@@ -428,9 +464,10 @@ Instant RequestMachine::wait_limit() const {
   return waiting_since_ + (sent_anything_ ? options_.resume_hold : options_.admission_hold);
 }
 
-void RequestMachine::give_up_waiting(Instant /*now*/) {
+void RequestMachine::give_up_waiting(Instant now) {
   const bool head_sent = spec_.stream && sent_anything_;
   if (last_status_ >= 500 && last_status_ != 503 && !head_sent) {
+    leave_queue();
     state_ = State::kDone;
     sent_anything_ = true;
     actions_.relay_whole(last_status_attempt_);
@@ -442,7 +479,8 @@ void RequestMachine::give_up_waiting(Instant /*now*/) {
         .message = sent_anything_
                        ? "The worker of this stream was lost and none could take it over."
                        : "No worker for model `" + spec_.model + "` is available.",
-        .retry_after = std::chrono::seconds(2)});
+        .retry_after = core_.admission != nullptr ? core_.admission->retry_after(now)
+                                                  : Duration(std::chrono::seconds(2))});
 }
 
 void RequestMachine::refuse(std::string_view why) {

@@ -38,6 +38,9 @@ class FirstFit final : public Router {
         if (request.strict_identity && worker.exact_identity != request.exact_identity) continue;
         if (request.suspect && worker.cells->suspects.load() != 0) continue;
         if (full && request.continuation) continue;
+        if (const auto length = worker.model(request.model)->max_len;
+            length > 0 && length <= request.length_min)
+          continue;
         return worker.index;
       }
     }
@@ -52,6 +55,7 @@ class Recorder final : public RequestActions {
   void open(const OpenAttempt& open) override {
     std::string line = "open " + std::to_string(open.attempt) + "@" + std::to_string(open.worker) +
                        " " + std::string(to_string(open.mode));
+    if (open.model != machine->spec().model) line += " of " + std::string(open.model);
     if (open.mode != Mode::kTokens) {
       line += !open.stream ? " whole" : open.with_ids ? " ids" : " plain";
     } else {
@@ -155,7 +159,10 @@ class Bench {
                .hedges = &hedges,
                .random = &random,
                .running_requests = 1,
-               .first_token_p99 = milliseconds(100)};
+               .first_token_p99 = milliseconds(100),
+               .admission = admission,
+               .retries_refused = 0,
+               .hedges_refused = 0};
     machine_ = std::make_unique<RequestMachine>(spec, options, context, actions);
     actions.machine = machine_.get();
     machine_->start(now);
@@ -174,6 +181,9 @@ class Bench {
     while (!machine_->is_done() && machine_->deadline() <= until) {
       now = std::max(now + milliseconds(1), machine_->deadline());
       if (now > until) break;
+      for (auto& worker : view.workers) {
+        if (probes_answered) worker.alive_at = now;
+      }
       machine_->tick(now);
     }
     now = std::max(now, until);
@@ -246,12 +256,14 @@ class Bench {
   FirstFit router;
   RetryBudget retries{0.2, 10};
   HedgeBudget hedges;
+  AdmissionQueue* admission = nullptr;
   Random random{1};
   CoreContext context;
   Recorder actions;
   RequestSpec spec;
   MigrationOptions options;
   Instant now = Instant{} + std::chrono::hours(1);
+  bool probes_answered = false;  // while run() lets time go by
 
  private:
   std::unique_ptr<RequestMachine> machine_;

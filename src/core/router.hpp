@@ -20,6 +20,10 @@ struct PickRequest {
   bool continuation = false;        // paced by outstanding prefill
   bool suspect = false;             // one poison suspect a worker at a time
   std::int64_t prefill_tokens = 0;  // estimate of what it will have to compute
+  std::int64_t length_min = 0;      // tokens that its prompt surely has: a worker whose model is
+                                    // shorter is left out while some worker's is long enough
+  std::uint64_t session = 0;        // hash of its session; 0: none
+  Instant now{};
 };
 
 class Router {

@@ -20,6 +20,7 @@ std::string_view to_string(Reason reason) {
     case Reason::kAbort: return "abort";
     case Reason::kInBandError: return "in_band_error";
     case Reason::kStall: return "stall";
+    case Reason::kSlow: return "slow";
     case Reason::kDead: return "dead";
     case Reason::kHttp5xx: return "http_5xx";
     case Reason::kOverloaded: return "overloaded";

@@ -30,6 +30,7 @@ enum class Reason : std::uint8_t {
   kAbort,
   kInBandError,
   kStall,
+  kSlow,  // its worker is much slower than its peers: the stream was moved
   kDead,
   kHttp5xx,
   kOverloaded,  // 429 or 503: a typed refusal, costs nothing

@@ -14,8 +14,10 @@ constexpr std::uint64_t kSamplesMin = 100;
 // An idle worker loses nobody's tokens while we look a third time.
 constexpr std::uint32_t kProbesIdle = 3;
 constexpr std::uint32_t kProbesBusy = 2;
-// A suspect that lost all its streams is tried again after this.
+// A suspect that lost all its streams is tried again after this, if others are there.
 constexpr Duration kSuspectTrial = seconds(10);
+// A silence that proved harmless is not suspected again for so long, nor one of twice its length.
+constexpr Duration kHarmlessFor = seconds(60);
 }  // namespace
 
 WorkerMachine::WorkerMachine(std::shared_ptr<WorkerCells> cells, std::uint64_t seed)
@@ -27,13 +29,24 @@ Duration WorkerMachine::silence_threshold() const {
   const auto owed = cells_->prefill_owed.load(std::memory_order_relaxed);
   const auto rate = std::max<std::int64_t>(cells_->prefill_rate.load(std::memory_order_relaxed), 1);
   const auto prefill = Duration(std::max<std::int64_t>(owed, 0) * 1'000'000'000 / rate);
-  return std::min(std::max(kSilenceMin, 10 * p99) + prefill, kSilenceMax);
+  const auto harmless = std::max(kSilenceMin, 2 * harmless_silence_);
+  return std::min(std::max(harmless, 10 * p99) + prefill, kSilenceMax);
 }
 
 bool WorkerMachine::is_silent(Instant now) const {
   if (cells_->reading.load(std::memory_order_relaxed) <= 0) return false;
-  const auto since = std::max(cells_->last_progress(), clock_start_);
-  return now - since >= silence_threshold();
+  const auto silence = now - silent_since();
+  return silence >= kSilenceMin && silence >= silence_threshold();
+}
+
+Instant WorkerMachine::silent_since() const {
+  return std::max(cells_->last_progress(), clock_start_);
+}
+
+// It went on by itself: so long a silence is its way for now (a long prefill, a slow machine).
+void WorkerMachine::leave_suspicion(Instant now) {
+  harmless_silence_ = std::max(harmless_silence_, cells_->last_progress() - silent_from_);
+  harmless_until_ = now + kHarmlessFor;
 }
 
 Duration WorkerMachine::dead_probe_delay() {
@@ -52,22 +65,39 @@ WorkerMachine::Wish WorkerMachine::die(Instant now, std::string_view reason) {
   if (state_ == WorkerState::kDead) return {};
   if (state_ != WorkerState::kStarting) ++deaths_;
   breaker_.reset();  // a dead worker is not under the breaker's timer
+  pace_.reset();
+  harmless_silence_ = {};
   next_probe_ = now + dead_probe_delay();
   return became(WorkerState::kDead, reason);
+}
+
+// Ready again, or slow if that is what it was.
+WorkerMachine::Wish WorkerMachine::usable(std::string_view reason) {
+  return became(pace_.is_slow() ? WorkerState::kSlow : WorkerState::kReady, reason);
+}
+
+WorkerMachine::Wish WorkerMachine::compared(Instant now, const Pace& own, Duration peers) {
+  if (!takes_work(state_)) return {};
+  const bool idle = cells_->running.load(std::memory_order_relaxed) == 0;
+  if (!pace_.look(now, own, peers, idle, may_eject_for_silence_)) return {};
+  if (pace_.is_slow()) return became(WorkerState::kSlow, "slow");
+  return became(WorkerState::kReady, own.is_known() ? "pace" : "trial");
 }
 
 WorkerMachine::Wish WorkerMachine::tick(Instant now) {
   Wish wish;
   cells_->itl.turn(now);
+  if (now >= harmless_until_) harmless_silence_ = {};
   if (state_ == WorkerState::kSuspect) {
     const bool moving = cells_->last_progress() > suspect_since_;
     const bool idle = cells_->running.load(std::memory_order_relaxed) == 0;
-    if (moving || (idle && now - suspect_since_ >= kSuspectTrial)) {
-      wish = became(WorkerState::kReady, moving ? "progress" : "trial");
-    }
+    const bool rested =
+        is_last_ ? alive_at_ > suspect_since_ : now - suspect_since_ >= kSuspectTrial;
+    if (moving) leave_suspicion(now);
+    if (moving || (idle && rested)) wish = usable(moving ? "progress" : "trial");
   }
   if (state_ == WorkerState::kEjected && now < breaker_.probe_at()) return wish;
-  const bool due = now >= next_probe_ || (state_ == WorkerState::kReady && is_silent(now));
+  const bool due = now >= next_probe_ || (takes_work(state_) && is_silent(now));
   if (due && !probing_ && !identifying_) {
     probing_ = true;
     next_probe_ = now + kProbeEvery;
@@ -104,11 +134,13 @@ WorkerMachine::Wish WorkerMachine::probed(Instant now, ProbeResult result) {
     }
     case WorkerState::kEjected:
       breaker_.probed(now, true);
-      if (!breaker_.is_open()) return became(WorkerState::kReady, "half_open");
+      if (!breaker_.is_open()) return usable("half_open");
       return {};
     case WorkerState::kReady:
+    case WorkerState::kSlow:
       if (is_silent(now)) {
         suspect_since_ = now;
+        silent_from_ = silent_since();
         return became(WorkerState::kSuspect, "silent_streams");
       }
       break;
@@ -171,6 +203,7 @@ WorkerMachine::Wish WorkerMachine::attempt_failed(Instant now, Reason reason) {
     case Reason::kStall:
     case Reason::kProtocol: break;
     case Reason::kNone:
+    case Reason::kSlow:
     case Reason::kDead:
     case Reason::kOverloaded:
     case Reason::kRefused: return {};

@@ -6,6 +6,8 @@
 //      │ identified            │ breaker opens ──▶ ejected ──good probe──▶ ready
 //   (re-identify) ◀─good probe─ dead ◀─ refused; or silent and two probes unanswered
 //
+// Beside these, `slow`: ready, but much slower than its peers (core/pace_watch.hpp).
+//
 // Bounds: a frozen worker is dead after silence_threshold() + 2 × 0.4 s; a refusing one at once.
 #pragma once
 
@@ -16,6 +18,7 @@
 #include "base/time.hpp"
 #include "core/breaker.hpp"
 #include "core/fleet.hpp"
+#include "core/pace_watch.hpp"
 
 namespace hf::core {
 
@@ -40,11 +43,15 @@ class WorkerMachine {
   /// An attempt there failed. `in_flight`: it had been accepted (reset, cut, abort …).
   Wish attempt_failed(Instant now, Reason reason);
   void attempt_succeeded(Instant now);
+  /// Its own pace beside its peers'; call it every quarter of a second or so.
+  Wish compared(Instant now, const Pace& own, Duration peers);
   /// Our own loop was late or paused: silence up to now proves nothing.
   void restart_clocks(Instant now);
   /// Called by the fleet before a silent worker is declared dead: half of a model's workers at
   /// most.
   void set_may_eject(bool may) { may_eject_for_silence_ = may; }
+  /// No other worker can take what this one serves: it is used again as soon as it answers.
+  void set_is_last(bool last) { is_last_ = last; }
 
   WorkerState state() const { return state_; }
   std::uint32_t deaths() const { return deaths_; }
@@ -55,7 +62,10 @@ class WorkerMachine {
 
  private:
   bool is_silent(Instant now) const;
+  Instant silent_since() const;
+  void leave_suspicion(Instant now);
   Wish die(Instant now, std::string_view reason);
+  Wish usable(std::string_view reason);
   Wish became(WorkerState state, std::string_view reason);
   Wish probe_failed(Instant now);
   Duration dead_probe_delay();
@@ -69,6 +79,11 @@ class WorkerMachine {
   bool probing_ = false;
   bool identifying_ = false;
   bool may_eject_for_silence_ = true;
+  bool is_last_ = false;
+  PaceWatch pace_;
+  Duration harmless_silence_{};  // it was silent for that long and went on, lately
+  Instant harmless_until_{};
+  Instant silent_from_{};  // of the suspicion
   Instant next_probe_{};
   Instant alive_at_{};
   Instant clock_start_{};  // silence is counted from here at the earliest

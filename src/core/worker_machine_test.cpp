@@ -152,6 +152,64 @@ TEST(WorkerMachine, ASuspectThatLostAllItsStreamsIsTriedAgain) {
   EXPECT_TRUE(worker.run_until(State::kReady, seconds(2), ProbeResult::kAnswered));
 }
 
+TEST(WorkerMachine, TheLastOneIsUsedAgainAsSoonAsItAnswers) {
+  Worker worker;
+  worker.make_ready().with_stream();
+  worker.run_until(State::kSuspect, seconds(5), ProbeResult::kAnswered);
+  worker.cells->running = 0;
+  worker.cells->reading = 0;
+  worker.machine.set_is_last(true);
+  // Its answer from before it became suspect proves nothing.
+  EXPECT_FALSE(worker.run_until(State::kReady, milliseconds(300), ProbeResult::kAnswered));
+  EXPECT_TRUE(worker.run_until(State::kReady, milliseconds(1'500), ProbeResult::kAnswered));
+}
+
+TEST(WorkerMachine, ASilenceThatProvedHarmlessIsNotSuspectedAgain) {
+  Worker worker;
+  worker.make_ready().with_stream();
+  worker.run_until(State::kSuspect, seconds(5), ProbeResult::kAnswered);
+  worker.now += milliseconds(200);
+  worker.cells->progress(worker.now);
+  EXPECT_TRUE(worker.run_until(State::kReady, milliseconds(100), ProbeResult::kAnswered));
+  // It was silent for a bit more than a second: now two are needed, for a minute.
+  EXPECT_GT(worker.machine.silence_threshold(), seconds(2));
+  EXPECT_FALSE(worker.run_until(State::kSuspect, milliseconds(1'900), ProbeResult::kAnswered));
+  EXPECT_TRUE(worker.run_until(State::kSuspect, seconds(2), ProbeResult::kAnswered));
+  worker.cells->progress(worker.now + milliseconds(1));
+  worker.run_until(State::kReady, milliseconds(200), ProbeResult::kAnswered);
+  worker.cells->reading = 0;
+  worker.run_until(State::kDead, seconds(61), ProbeResult::kAnswered);
+  EXPECT_EQ(worker.machine.silence_threshold(), seconds(1));
+}
+
+TEST(WorkerMachine, ASlowOneIsSlowUntilItsPaceIsGoodAgain) {
+  Worker worker;
+  worker.make_ready().with_stream();
+  const Pace slow{.median = milliseconds(600), .gaps = 30};
+  const Pace fast{.median = milliseconds(15), .gaps = 30};
+  EXPECT_TRUE(worker.machine.compared(worker.now, slow, milliseconds(10)).changed);
+  EXPECT_EQ(worker.machine.state(), State::kSlow);
+  // Silence of a slow one is still looked at, and after that it is slow again, not ready.
+  EXPECT_TRUE(worker.run_until(State::kSuspect, seconds(5), ProbeResult::kAnswered));
+  worker.now += milliseconds(10);
+  worker.cells->progress(worker.now);
+  EXPECT_TRUE(worker.run_until(State::kSlow, milliseconds(200), ProbeResult::kAnswered));
+  worker.now += seconds(60);
+  EXPECT_FALSE(worker.machine.compared(worker.now, fast, milliseconds(10)).changed);
+  worker.now += seconds(10);
+  EXPECT_TRUE(worker.machine.compared(worker.now, fast, milliseconds(10)).changed);
+  EXPECT_EQ(worker.machine.state(), State::kReady);
+}
+
+TEST(WorkerMachine, SlownessTakesAtMostHalfOfAModelsWorkers) {
+  Worker worker;
+  worker.make_ready().with_stream();
+  worker.machine.set_may_eject(false);
+  const Pace slow{.median = milliseconds(600), .gaps = 30};
+  EXPECT_FALSE(worker.machine.compared(worker.now, slow, milliseconds(10)).changed);
+  EXPECT_EQ(worker.machine.state(), State::kReady);
+}
+
 TEST(WorkerMachine, ASuspectThatStopsAnsweringDies) {
   Worker worker;
   worker.make_ready().with_stream();

@@ -271,6 +271,14 @@ std::string_view Dialect::metrics_path() const {
   return kind_ == Kind::kOpenAi ? std::string_view() : "/metrics";
 }
 
+Result<ClientRequest> with_model(const ClientRequest& request, std::string_view model) {
+  std::string name;
+  wire::json_append_string(name, model);
+  Splice splice(request);
+  splice.set("model", name);
+  return scan_request(request.endpoint, splice.body());
+}
+
 EngineLoad Dialect::load(std::string_view metrics_page) const {
   EngineLoad load;
   while (!metrics_page.empty()) {

@@ -91,6 +91,9 @@ class Dialect {
   Kind kind_;
 };
 
+/// The same request for another model: every other byte is the client's.
+Result<ClientRequest> with_model(const ClientRequest& request, std::string_view model);
+
 /// The table of docs/: what each field of a request means for mode `tokens`, as Markdown, generated
 /// from the allow-lists themselves.
 std::string feature_table();

@@ -222,5 +222,21 @@ TEST(DialectPaths, AreTheEnginesOwn) {
   EXPECT_EQ(to_string(Kind::kLlamaCpp), "llama.cpp");
 }
 
+TEST(WithModel, ChangesTheNameAndNothingElse) {
+  const auto request = scan_request(core::Endpoint::kCompletions,
+                                    R"({ "prompt" : "a", "model": "m\u0031" , "x":1})");
+  ASSERT_TRUE(request.has_value());
+  const auto renamed = with_model(*request, "n \"2\"");
+  ASSERT_TRUE(renamed.has_value());
+  EXPECT_EQ(renamed->body, R"({ "prompt" : "a", "model": "n \"2\"" , "x":1})");
+  EXPECT_EQ(renamed->model, "n \"2\"");
+}
+
+TEST(WithModel, AddsOneWhereTheClientGaveNone) {
+  const auto request = scan_request(core::Endpoint::kCompletions, R"({"prompt":"a"})");
+  ASSERT_TRUE(request.has_value());
+  EXPECT_EQ(with_model(*request, "n")->body, R"({"model":"n","prompt":"a"})");
+}
+
 }  // namespace
 }  // namespace hf::engine

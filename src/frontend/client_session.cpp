@@ -38,8 +38,7 @@ void append_model(std::string& out, const core::ModelEntry& model) {
 std::vector<core::ModelEntry> served_models(const core::FleetView& view) {
   std::vector<core::ModelEntry> listed;
   for (const auto& worker : view.workers) {
-    if (worker.state != core::WorkerState::kReady && worker.state != core::WorkerState::kSuspect)
-      continue;
+    if (!core::takes_work(worker.state) && worker.state != core::WorkerState::kSuspect) continue;
     for (const auto& model : worker.models) {
       if (std::ranges::find(listed, model.name, &core::ModelEntry::name) != listed.end()) continue;
       listed.push_back(model);

@@ -33,6 +33,7 @@ DataCore::DataCore(Shared shared, std::shared_ptr<const ServeOptions> options, s
       random_(seed_of(index)),
       router_(std::move(router)),
       retries_(kRetryRatio, kRetriesPerSecond / static_cast<double>(options_->data_cores)),
+      session_key_(parse_session_key(options_->session_key).value_or(SessionKey())),
       inter_token_(shared.metrics.inter_token_seconds.with()),
       snapshot_(std::move(first)) {
   context_.view = &snapshot_->view;
@@ -40,6 +41,7 @@ DataCore::DataCore(Shared shared, std::shared_ptr<const ServeOptions> options, s
   context_.retries = &retries_;
   context_.hedges = &hedges_;
   context_.random = &random_;
+  context_.admission = &shared_.admission;
 }
 
 DataCore::~DataCore() {
@@ -219,6 +221,13 @@ void DataCore::every_second(Instant now) {
   context_.first_token_p99 = first_token_.quantile(0.99);
   for (const auto& driver : requests_) driver->count_memory();
   cut_slow_clients(now);
+  count_refusals();
+}
+
+void DataCore::count_refusals() {
+  auto& family = shared_.metrics.retry_budget_exhausted_total;
+  if (const auto n = std::exchange(context_.retries_refused, 0)) family.with("retry")->add(n);
+  if (const auto n = std::exchange(context_.hedges_refused, 0)) family.with("hedge")->add(n);
 }
 
 std::string DataCore::new_id(std::string_view prefix) {

@@ -17,6 +17,7 @@
 #include "frontend/fleet.hpp"
 #include "frontend/options.hpp"
 #include "frontend/routes.hpp"
+#include "frontend/session_key.hpp"
 #include "frontend/usage.hpp"
 #include "http/listener.hpp"
 #include "http/pool.hpp"
@@ -38,6 +39,7 @@ struct Shared {
   Fleet& fleet;
   Usage& usage;
   FailedRequests& failed;
+  core::AdmissionQueue& admission;
 };
 
 /// A client's connection as its core sees it: waiting for a request, or being served.
@@ -104,6 +106,10 @@ class DataCore {
   /// How clients are refused that came over the limit: with an answer, while few are.
   bool may_refuse_slowly() const { return refusing_ < kRefusingMax; }
   void refusing(int change) { refusing_ += change; }
+  const SessionKey& session_key() const { return session_key_; }
+  /// A request without a session key, under the policy `session`.
+  void count_keyless() { keyless_.fetch_add(1, std::memory_order_relaxed); }
+  std::uint64_t keyless() const { return keyless_.load(std::memory_order_relaxed); }
   /// Recent times to the first token, for the hedge.
   core::LatencyWindow& first_token_window() { return first_token_; }
   telemetry::Histogram& inter_token() { return *inter_token_; }
@@ -116,6 +122,7 @@ class DataCore {
   bool make_room();
   void every_second(Instant now);
   void cut_slow_clients(Instant now);
+  void count_refusals();
 
   Shared shared_;
   std::shared_ptr<const ServeOptions> options_;
@@ -128,6 +135,7 @@ class DataCore {
   core::RetryBudget retries_;
   core::HedgeBudget hedges_;
   core::LatencyWindow first_token_;
+  SessionKey session_key_;
   std::shared_ptr<telemetry::Histogram> inter_token_;
   core::CoreContext context_;
   std::shared_ptr<const FleetSnapshot> snapshot_;
@@ -136,6 +144,7 @@ class DataCore {
   std::list<ClientEntry> waiting_;  // for a request, the longest first
   std::list<ClientEntry> served_;
   int refusing_ = 0;
+  std::atomic<std::uint64_t> keyless_{0};
   std::unique_ptr<http::Listener> listener_;
   std::unique_ptr<net::Ticker> ticker_;
   Instant second_at_{};

@@ -20,6 +20,10 @@ constexpr Duration kLateLoop = std::chrono::milliseconds(100);
 constexpr Duration kIdentifyCall = std::chrono::seconds(10);
 constexpr Duration kModelsEvery = std::chrono::seconds(10);
 constexpr Duration kForgetAfter = std::chrono::minutes(10);  // a gone worker's series
+constexpr Duration kLoadEvery = std::chrono::seconds(1);
+constexpr Duration kLoadAgain = std::chrono::seconds(30);  // where the page is not there
+constexpr Duration kCompareEvery = std::chrono::milliseconds(250);
+constexpr std::size_t kPaceSeconds = 3;
 constexpr std::size_t kProbeBodyMax = 4 * 1024 * 1024;
 
 // The key itself is never logged or shown; that it is missing is.
@@ -143,32 +147,68 @@ void Fleet::tick(Instant now, Duration lag) {
     allow_ejection(i);
     carry_out(i, workers_[i].machine->tick(now));
     auto& worker = workers_[i];
-    if (worker.machine->state() == WorkerState::kReady &&
-        now - worker.models_read_at >= kModelsEvery) {
+    if (core::takes_work(worker.machine->state()) && now - worker.models_read_at >= kModelsEvery) {
       worker.models_read_at = now;
       core_.spawn(read_models(i), "read models");
     }
+    // Only the first tokens that are owed make us ask: an idle fleet costs nothing.
+    if (worker.cells->prefill_owed.load(std::memory_order_relaxed) > 0 && !worker.reading_load &&
+        now - worker.load_read_at >= kLoadEvery && worker.has_info) {
+      worker.load_read_at = now;
+      core_.spawn(read_load(i), "read load");
+    }
+  }
+  if (now - compared_at_ >= kCompareEvery) {
+    compared_at_ = now;
+    compare_pace(now);
   }
 }
 
-// Silence and errors may take at most half of a model's workers: rather a slow answer than none.
+bool Fleet::serve_same(const Worker& a, const Worker& b) const {
+  return std::ranges::any_of(a.info.models, [&](const auto& model) {
+    return std::ranges::find(b.info.models, model.name, &engine::ModelInfo::name) !=
+           b.info.models.end();
+  });
+}
+
+void Fleet::compare_pace(Instant now) {
+  std::vector<core::Pace> paces;
+  for (const auto& worker : workers_) {
+    const auto& itl = worker.cells->itl;
+    paces.push_back({itl.quantile(0.5, now, kPaceSeconds), itl.count(now, kPaceSeconds)});
+  }
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    std::vector<Duration> peers;
+    for (std::size_t k = 0; k < workers_.size(); ++k) {
+      if (k != i && paces[k].is_known() && serve_same(workers_[i], workers_[k]))
+        peers.push_back(paces[k].median);
+    }
+    const auto middle = peers.begin() + static_cast<std::ptrdiff_t>(peers.size() / 2);
+    if (!peers.empty()) std::ranges::nth_element(peers, middle);
+    allow_ejection(i);
+    carry_out(i,
+              workers_[i].machine->compared(now, paces[i], peers.empty() ? Duration{} : *middle));
+  }
+}
+
+// Silence, errors and slowness may take at most half of a model's workers: rather a slow answer
+// than none.
 void Fleet::allow_ejection(std::size_t index) {
   const auto& self = workers_[index];
   std::size_t total = 0;
   std::size_t out = 0;
+  bool is_last = true;
   for (const auto& other : workers_) {
-    if (other.removed) continue;
-    const bool shares = std::ranges::any_of(self.info.models, [&](const auto& model) {
-      return std::ranges::find(other.info.models, model.name, &engine::ModelInfo::name) !=
-             other.info.models.end();
-    });
-    if (!shares) continue;
+    if (other.removed || !serve_same(self, other)) continue;
     ++total;
+    if (&other == &self) continue;
     const auto state = other.machine->state();
     const bool by_silence = state == WorkerState::kDead && other.machine->last_reason() == "silent";
-    if (&other != &self && (by_silence || state == WorkerState::kEjected)) ++out;
+    if (by_silence || state == WorkerState::kEjected || state == WorkerState::kSlow) ++out;
+    if (core::takes_work(state)) is_last = false;
   }
   self.machine->set_may_eject((out + 1) * 2 <= total);
+  self.machine->set_is_last(is_last);
 }
 
 void Fleet::carry_out(std::size_t index, const core::WorkerMachine::Wish& wish) {
@@ -216,7 +256,8 @@ void Fleet::renew() {
 }
 
 void Fleet::log_change(const Worker& worker, WorkerState state) {
-  if (state == WorkerState::kDead || state == WorkerState::kEjected) {
+  if (state == WorkerState::kDead || state == WorkerState::kEjected ||
+      state == WorkerState::kSlow) {
     metrics_.ejections_total.with(worker.name, worker.machine->last_reason())->add();
   }
   std::string line =
@@ -303,6 +344,28 @@ void Fleet::learn_whole(Worker& worker) {
   };
   learn(core::Endpoint::kChat, worker.info.whole_chat);
   learn(core::Endpoint::kCompletions, worker.info.whole_completions);
+}
+
+// How many requests wait inside of the engine; a page that is not there is asked for rarely.
+net::Task<void> Fleet::read_load(std::size_t index) {
+  const auto& dialect = engine::Dialect::of(workers_[index].info.kind);
+  if (dialect.metrics_path().empty()) co_return;
+  workers_[index].reading_load = true;
+  auto request = probe_request(workers_[index]);
+  request.target = std::string(dialect.metrics_path());
+  auto endpoint = workers_[index].endpoint;
+  auto fetched = http::fetch(pool_, std::move(endpoint), std::move(request),
+                             net::now() + kLoadEvery, kProbeBodyMax);
+  const auto answer = co_await std::move(fetched);
+  auto& worker = workers_[index];
+  worker.reading_load = false;
+  if (!answer) co_return;
+  if (answer->status != 200) {
+    worker.load_read_at = net::now() + kLoadAgain;
+    co_return;
+  }
+  const auto load = dialect.load(answer->body);
+  worker.cells->set_engine_load(net::now(), static_cast<std::int64_t>(load.waiting));
 }
 
 // LoRA adapters come and go.

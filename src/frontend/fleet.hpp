@@ -75,6 +75,8 @@ class Fleet {
     bool removed = false;
     bool forgotten = false;  // its series are gone
     Instant removed_at{};
+    Instant load_read_at{};
+    bool reading_load = false;
   };
 
   void add_worker(const EngineOptions& engine);
@@ -93,6 +95,9 @@ class Fleet {
   net::Task<Result<engine::EngineInfo>> ask_who(std::size_t index);
   net::Task<void> read_models(std::size_t index);
   static void learn_whole(Worker& worker);
+  net::Task<void> read_load(std::size_t index);
+  bool serve_same(const Worker& a, const Worker& b) const;
+  void compare_pace(Instant now);
 
   net::Core& core_;
   std::shared_ptr<const ServeOptions> options_;
@@ -103,6 +108,7 @@ class Fleet {
   std::shared_ptr<const FleetSnapshot> snapshot_;
   std::uint64_t version_ = 0;
   std::unique_ptr<net::Ticker> ticker_;
+  Instant compared_at_{};
 };
 
 }  // namespace hf::frontend

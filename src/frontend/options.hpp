@@ -71,7 +71,8 @@ struct ServeOptions {
   OnDisconnect on_disconnect = OnDisconnect::kKill;
 
   std::int64_t resume_prefill_tokens_max = 65'536;
-  std::int64_t admission_queue_max = 1'000;  // requests
+  std::int64_t admission_queue_max = 1'000;                                  // requests
+  std::int64_t admission_queue_bytes_max = std::int64_t{256} * 1024 * 1024;  // their bodies
   core::MigrationOptions migration;
   std::int64_t continuation_bytes_max = std::int64_t{1024} * 1024 * 1024;
   bool inject_seed = false;  // continuation.inject_seed: exact

@@ -15,6 +15,8 @@ namespace hf::frontend {
 namespace {
 
 constexpr int kKinds = 3;
+// Hardly any text has longer tokens than this on average: fewer than that it surely has not.
+constexpr std::size_t kBytesPerTokenMax = 16;
 constexpr std::int64_t kNoLimit = 1'000'000;  // tokens, where no limit is known (llama.cpp)
 
 }  // namespace
@@ -66,6 +68,8 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
   spec.greedy = request.greedy;
   if (request.has_prompt_ids) spec.prompt_ids = request.prompt_ids;
   spec.prompt_tokens_estimate = static_cast<std::int64_t>(request.prompt_bytes / 4 + 1);
+  spec.prompt_tokens_min = static_cast<std::int64_t>(request.prompt_bytes / kBytesPerTokenMax);
+  spec.body_bytes = request.body.size();
   return spec;
 }
 
@@ -93,6 +97,22 @@ void RequestDriver::refuse_body(const Error& error) {
   settle();
 }
 
+// What the configuration says of its model and its session.
+void RequestDriver::prepare(core::RequestSpec& spec) {
+  const auto& options = core_.options();
+  const auto configured = options.models.find(spec.model);
+  const bool is_configured = configured != options.models.end();
+  // Another endpoint's body is not ours to read: it keeps its model.
+  if (is_configured && !spec.relayed) spec.fallback = configured->second.fallback;
+  if (options.routing == "session") {
+    session_ = session_of(core_.session_key(), http_.headers, request_ ? &*request_ : nullptr);
+    if (session_ == 0) core_.count_keyless();
+    spec.session = session_;
+  }
+  const bool known = is_configured || core_.fleet().view.known_model(spec.model);
+  model_label_ = known ? spec.model : std::string(telemetry::kUnknownModel);
+}
+
 void RequestDriver::begin(core::RequestSpec spec, Instant now) {
   if (spec.model.empty() && !core_.fleet().view.starting()) {
     refuse_body({.code = Code::kBadInput,
@@ -100,18 +120,50 @@ void RequestDriver::begin(core::RequestSpec spec, Instant now) {
     return;
   }
   auto& metrics = core_.shared().metrics;
-  model_label_ = core_.fleet().view.known_model(spec.model) ? spec.model
-                                                            : std::string(telemetry::kUnknownModel);
+  prepare(spec);
+  const auto limits = limits_of(spec.model);
   running_gauge_ = metrics.requests_running.with(model_label_);
   running_gauge_->add(1);
-  machine_ = std::make_unique<core::RequestMachine>(std::move(spec), core_.options().migration,
-                                                    core_.context(), *this);
+  machine_ =
+      std::make_unique<core::RequestMachine>(std::move(spec), limits, core_.context(), *this);
   if (chunked_) client_.set_probe("HTTP/1.1 100 Continue\r\n\r\n");
   client_.on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->client_gone();
   });
   machine_->start(now);
   settle();
+}
+
+core::MigrationOptions RequestDriver::limits_of(std::string_view model) const {
+  const auto& options = core_.options();
+  auto limits = options.migration;
+  limits.queue_max = options.admission_queue_max;
+  limits.queue_bytes_max = options.admission_queue_bytes_max;
+  const auto& models = options.models;
+  if (const auto found = models.find(model); found != models.end()) {
+    const auto& own = found->second;
+    limits.first_token_limit = own.first_token_limit.value_or(limits.first_token_limit);
+    limits.token_limit = own.token_limit.value_or(limits.token_limit);
+    limits.admission_hold = own.admission_hold.value_or(limits.admission_hold);
+  }
+  return limits;
+}
+
+// A fallback model gets the client's body with its own name in it.
+void RequestDriver::serve_with(std::string_view model) {
+  if (!request_) return;
+  if (request_->model.empty() ? model == machine_->spec().model : model == request_->model) return;
+  if (auto renamed = engine::with_model(*request_, model)) request_ = std::move(*renamed);
+}
+
+void RequestDriver::note_queue() {
+  const bool queued = machine_ && machine_->is_queued();
+  if (queued == is_counted_queued_) return;
+  is_counted_queued_ = queued;
+  if (!queued_gauge_) {
+    queued_gauge_ = core_.shared().metrics.requests_queued.with(model_label_);
+  }
+  queued_gauge_->add(queued ? 1 : -1);
 }
 
 void RequestDriver::client_gone() {
@@ -217,6 +269,7 @@ void RequestDriver::release(AttemptDriver& attempt) {
 
 void RequestDriver::settle() {
   if (is_finished_) return;
+  note_queue();
   client_.flush_now();
   if (!is_done_) return;
   is_finished_ = true;
@@ -273,6 +326,7 @@ void RequestDriver::capture(AttemptDriver& attempt, std::string_view edited_even
 }
 
 void RequestDriver::open(const core::OpenAttempt& open) {
+  serve_with(open.model);
   const auto& facts = core_.fleet().facts[open.worker];
   const auto& dialect = engine::Dialect::of(facts.kind);
   engine::WireRequest call;

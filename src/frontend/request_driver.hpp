@@ -107,6 +107,10 @@ class RequestDriver final : public core::RequestActions,
   void complete_relay();
   void fail_relay(const core::ClientError& error);
 
+  void prepare(core::RequestSpec& spec);
+  void serve_with(std::string_view model);
+  core::MigrationOptions limits_of(std::string_view model) const;
+  void note_queue();
   static core::RequestSpec spec_of(const engine::ClientRequest& request, std::string model);
   std::string model_of(const engine::ClientRequest& request) const;
   AttemptDriver* find(core::AttemptId id);
@@ -147,6 +151,9 @@ class RequestDriver final : public core::RequestActions,
   std::string event_;                          // scratch
   net::Signal finished_;
   std::shared_ptr<telemetry::Gauge> running_gauge_;
+  std::shared_ptr<telemetry::Gauge> queued_gauge_;
+  std::uint64_t session_ = 0;
+  bool is_counted_queued_ = false;
   std::string model_label_{telemetry::kUnknownModel};
   std::uint64_t tokens_sent_ = 0;
   Instant started_{};

@@ -263,8 +263,16 @@ void RequestDriver::count_migrations() {
         ->add();
     if (migration.ok) metrics.resume_gap_seconds.with()->observe(migration.pause);
   }
-  if (record.hedges > 0) metrics.hedges_total.with("started")->add(record.hedges);
-  if (record.hedges_won > 0) metrics.hedges_total.with("won")->add(record.hedges_won);
+  const std::pair<std::string_view, std::uint32_t> hedges[] = {
+      {"started", record.hedges},
+      {"won", record.hedges_won},
+      {"lost", record.hedges_lost},
+      {"failed", record.hedges_failed},
+      {"inherited", record.hedges_inherited},
+      {"dropped", record.hedges_dropped}};
+  for (const auto& [how, count] : hedges) {
+    if (count > 0) metrics.hedges_total.with(how)->add(count);
+  }
   if (record.wasted_tokens > 0)
     metrics.wasted_tokens_total.with("hedge")->add(record.wasted_tokens);
 }
@@ -280,6 +288,7 @@ void RequestDriver::write_access_line() {
   line.status = status_;
   line.outcome = outcome_;
   line.tokens = tokens_sent_;
+  if (session_ != 0) line.session_hash = session_;
   if (machine_) {
     const auto& record = machine_->record();
     for (const auto index : record.workers) {

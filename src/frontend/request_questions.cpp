@@ -58,7 +58,7 @@ net::Task<void> RequestDriver::run_question(std::shared_ptr<RequestDriver> self,
   const auto facts = self->core_.fleet().facts[worker];
   if (question == core::Question::kText) {
     const auto ids = machine.text_ids();
-    engine::AskText asking(facts.kind, machine.spec().model, engine::Ids(ids.begin(), ids.end()));
+    engine::AskText asking(facts.kind, machine.model(), engine::Ids(ids.begin(), ids.end()));
     auto task = put<std::string>(pool, facts, std::move(asking));
     const auto outcome = co_await std::move(task);
     if (self->is_done_) co_return;

@@ -37,6 +37,7 @@ void RequestDriver::start_relay(Instant now) {
   spec.model = model_of(*request_);
   spec.prompt_tokens_estimate =
       static_cast<std::int64_t>(std::min(request_->body.size(), kEstimateBytesMax) / 4 + 1);
+  spec.body_bytes = request_->body.size();
   begin(std::move(spec), now);
 }
 

@@ -10,6 +10,7 @@
 #include "frontend/admin_server.hpp"
 #include "frontend/data_core.hpp"
 #include "frontend/request_driver.hpp"
+#include "frontend/shared_sessions.hpp"
 #include "frontend/system_server.hpp"
 #include "net/clock.hpp"
 #include "net/descriptors.hpp"
@@ -53,6 +54,7 @@ class Server {
   void set_limit_metrics();
   void publish(std::shared_ptr<const FleetSnapshot> snapshot);
   std::size_t requests() const;
+  std::uint64_t keyless() const;
   net::Task<void> wait_for_end();
   void reload();
   net::Task<void> drain();
@@ -65,6 +67,7 @@ class Server {
   net::ProcessSignals signals_;  // before anybody can know that we listen
   telemetry::ServeMetrics metrics_;
   std::unique_ptr<telemetry::AccessLog> access_log_;
+  core::AdmissionQueue admission_;
   Fleet fleet_;
   Usage usage_;
   FailedRequests failed_;
@@ -93,12 +96,14 @@ Result<void> Server::open() {
 }
 
 Result<void> Server::open_data_cores() {
-  const Shared shared{metrics_, access_log_.get(), fleet_, usage_, failed_};
+  const Shared shared{metrics_, access_log_.get(), fleet_, usage_, failed_, admission_};
+  const auto sessions = std::make_shared<SharedSessions>();
   std::vector<net::Core*> cores;
   for (std::size_t i = 0; i < options_->data_cores; ++i) {
     routing::PolicyOptions policy;
     policy.resume_prefill_tokens_max = options_->resume_prefill_tokens_max;
     policy.seed = i + 1;
+    policy.sessions = sessions;
     auto router = routing::make_policy(options_->routing, policy);
     if (!router) return std::unexpected(router.error());
     data_.push_back(
@@ -117,6 +122,7 @@ Result<void> Server::open_data_cores() {
 Result<void> Server::open_system() {
   system_.fleet = [this] { return fleet_.snapshot(); };
   system_.requests = [this] { return requests(); };
+  system_.keyless = [this] { return keyless(); };
   system_.metrics = [this] {
     set_limit_metrics();
     return registry_.render();
@@ -222,6 +228,12 @@ void Server::publish(std::shared_ptr<const FleetSnapshot> snapshot) {
 std::size_t Server::requests() const {
   std::size_t total = 0;
   for (const auto& core : data_) total += core->requests();
+  return total;
+}
+
+std::uint64_t Server::keyless() const {
+  std::uint64_t total = 0;
+  for (const auto& core : data_) total += core->keyless();
   return total;
 }
 

@@ -15,8 +15,7 @@ using core::WorkerState;
 
 bool has_worker(const core::FleetView& view) {
   for (const auto& worker : view.workers) {
-    const bool serves =
-        worker.state == WorkerState::kReady || worker.state == WorkerState::kSuspect;
+    const bool serves = core::takes_work(worker.state) || worker.state == WorkerState::kSuspect;
     if (serves && !worker.models.empty()) return true;
   }
   return false;
@@ -58,20 +57,26 @@ std::string health_body(const SystemState& state, const FleetSnapshot& snapshot,
   out += ",\"discovery_age_seconds\":" +
          std::to_string(static_cast<std::int64_t>(seconds(net::now() - snapshot.at)));
   out += ",\"warnings\":[";
-  bool first = true;
+  bool first_warning = true;
+  const auto warn = [&](std::string_view code, std::string_view message) {
+    if (!std::exchange(first_warning, false)) out += ',';
+    out += R"({"code":")" + std::string(code) + R"(","message":)";
+    wire::json_append_string(out, message);
+    out += '}';
+  };
   for (const auto& [model, count] : by_model) {
     if (count >= 2) continue;
-    if (!std::exchange(first, false)) out += ',';
-    out += R"({"code":"insufficient_replicas","message":)";
-    wire::json_append_string(out, "model " + std::string(model) + " has " + std::to_string(count) +
+    warn("insufficient_replicas", "model " + std::string(model) + " has " + std::to_string(count) +
                                       " ready worker(s): a failure has nowhere to go");
-    out += '}';
   }
   for (const auto& worker : snapshot.view.workers) {
     if (worker.state != WorkerState::kDead && worker.state != WorkerState::kStarting) continue;
-    if (!std::exchange(first, false)) out += ',';
-    out += R"({"code":"worker_unreachable","message":"worker )" + worker.name + " is " +
-           std::string(core::to_string(worker.state)) + "\"}";
+    warn("worker_unreachable",
+         "worker " + worker.name + " is " + std::string(core::to_string(worker.state)));
+  }
+  if (const auto keyless = state.keyless ? state.keyless() : 0; keyless > 0) {
+    warn("session_key_missing",
+         std::to_string(keyless) + " request(s) had no session key and were placed by load");
   }
   return out + "]}";
 }

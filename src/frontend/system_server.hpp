@@ -18,6 +18,7 @@ struct SystemState {
   std::function<std::shared_ptr<const FleetSnapshot>()> fleet;
   std::function<std::size_t()> requests;
   std::function<std::string()> metrics;
+  std::function<std::uint64_t()> keyless;  // requests without a session key; null: none asked for
   std::atomic<bool> draining{false};
 };
 

@@ -47,6 +47,7 @@ class Fleet {
 };
 
 using Set = std::set<std::size_t>;
+constexpr const char* kPolicies[] = {"least-loaded", "round-robin", "p2c", "random", "session"};
 
 TEST(Policy, AnUnknownNameListsTheOthers) {
   const auto policy = make_policy("best", {});
@@ -56,7 +57,7 @@ TEST(Policy, AnUnknownNameListsTheOthers) {
 }
 
 TEST(Policy, OnlyReadyWorkersThatServeTheModel) {
-  for (const auto* name : {"least-loaded", "round-robin"}) {
+  for (const auto* name : kPolicies) {
     Fleet fleet(6);
     fleet.use(name);
     fleet.view.workers[0].state = WorkerState::kStarting;
@@ -179,6 +180,68 @@ TEST(RoundRobin, TakesEachInTurn) {
     ++times[chosen];
   }
   for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(times[i], 10);
+}
+
+TEST(RandomPolicy, TakesAllAlike) {
+  Fleet fleet(3);
+  fleet.use("random");
+  fleet.cells(0).running = 50;
+  std::map<std::size_t, int> times;
+  for (int i = 0; i < 600; ++i) ++times[*fleet.pick()];
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_GT(times[i], 120);
+}
+
+TEST(PowerOfTwo, NeverTakesTheMostLoadedOfThree) {
+  Fleet fleet(3);
+  fleet.use("p2c");
+  fleet.cells(0).running = 9;
+  fleet.cells(1).running = 5;
+  std::map<std::size_t, int> times;
+  for (int i = 0; i < 600; ++i) ++times[*fleet.pick()];
+  EXPECT_EQ(times[0], 0);    // it loses against both others
+  EXPECT_GT(times[1], 120);  // a third of the draws has not got worker 2
+  EXPECT_GT(times[2], 300);
+}
+
+TEST(PowerOfTwo, TakesTheOnlyOne) {
+  Fleet fleet(1);
+  fleet.use("p2c");
+  EXPECT_EQ(fleet.picks(), (Set{0}));
+}
+
+TEST(Policy, ASlowWorkerOnlyWhereNoOtherCan) {
+  for (const auto* name : kPolicies) {
+    Fleet fleet(3);
+    fleet.use(name);
+    fleet.view.workers[0].state = WorkerState::kSlow;
+    EXPECT_EQ(fleet.picks(), (Set{1, 2})) << name;
+    const std::vector<std::size_t> failed = {1};
+    fleet.request.exclude = failed;
+    EXPECT_EQ(fleet.picks(), (Set{2})) << name;
+    fleet.view.workers[2].state = WorkerState::kDead;
+    EXPECT_EQ(fleet.picks(), (Set{0})) << name;  // rather slow than the one that just failed
+    fleet.view.workers[1].state = WorkerState::kDead;
+    EXPECT_EQ(fleet.picks(), (Set{0})) << name;
+  }
+}
+
+TEST(Policy, APromptGoesOnlyWhereItFitsIfItFitsAnywhere) {
+  for (const auto* name : kPolicies) {
+    Fleet fleet(3);
+    fleet.use(name);
+    fleet.view.workers[2].models = {{"m", 1'000}};
+    fleet.request.length_min = 99;
+    EXPECT_GE(fleet.picks(200).size(), name == std::string_view("session") ? 1U : 3U) << name;
+    fleet.request.length_min = 100;
+    EXPECT_EQ(fleet.picks(), (Set{2})) << name;
+    fleet.view.workers[2].state = WorkerState::kDead;  // it is waited for: the others say 400
+    EXPECT_EQ(fleet.picks(), Set{}) << name;
+    fleet.view.workers[1].models = {{"m", 0}};  // unknown: it may fit
+    EXPECT_EQ(fleet.picks(), (Set{1})) << name;
+    fleet.request.length_min = 5'000;
+    fleet.view.workers[1].models = {{"m", 100}};
+    EXPECT_FALSE(fleet.picks().empty()) << name;  // fits nowhere: the engine's own 400 answers
+  }
 }
 
 }  // namespace

@@ -57,6 +57,8 @@ class World {
       auto& core = frontend.core(schedule.random().below(frontend.core_count()));
       last_arrival_ = std::max(last_arrival_, request.arrives);
       const auto arrives = request.arrives;
+      // Some have no session; the others are a handful of users.
+      if (request.number % 4 != 0) request.spec.session = mix64(request.number % 5);
       runs_.push_back(
           std::make_unique<ClientRun>(commons_, core, std::move(request), draw_.migration));
       schedule.after(arrives, [run = runs_.back().get(), &frontend] {

@@ -11,9 +11,18 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 constexpr Duration kControlTick = milliseconds(50);
+constexpr std::uint64_t kTicksPerComparison = 5;
 constexpr Duration kDataTick = milliseconds(15);
 constexpr Duration kProbeLimit = milliseconds(400);
 constexpr Duration kIdentifyLimit = milliseconds(1000);
+
+std::string_view draw_policy(double share) {
+  if (share < 0.2) return "round-robin";
+  if (share < 0.7) return "least-loaded";
+  if (share < 0.8) return "p2c";
+  return share < 0.85 ? "random" : "session";
+}
+
 }  // namespace
 
 Frontend::Frontend(Commons& commons, std::size_t index, std::size_t cores, std::uint64_t seed)
@@ -25,14 +34,16 @@ Frontend::Frontend(Commons& commons, std::size_t index, std::size_t cores, std::
     workers_.back()->known.index = i;
     workers_.back()->known.name = "engine-" + std::to_string(i);
   }
-  const bool round_robin = random.chance(0.2);
+  const auto policy_name = draw_policy(random.unit());
+  const auto sessions = std::make_shared<routing::SessionTable>();
   for (std::size_t i = 0; i < cores; ++i) {
     auto core = std::make_unique<DataCore>();
     core->frontend = this;
     routing::PolicyOptions options;
     options.seed = random.next();
     if (random.chance(0.3)) options.resume_prefill_tokens_max = 400;
-    auto policy = routing::make_policy(round_robin ? "round-robin" : "least-loaded", options);
+    options.sessions = sessions;
+    auto policy = routing::make_policy(policy_name, options);
     HF_ASSERT(policy.has_value());
     core->router = std::move(*policy);
     core->random = Random(random.next());
@@ -42,7 +53,10 @@ Frontend::Frontend(Commons& commons, std::size_t index, std::size_t cores, std::
                      .hedges = &core->hedges,
                      .random = &core->random,
                      .running_requests = 0,
-                     .first_token_p99 = milliseconds(200)};
+                     .first_token_p99 = milliseconds(200),
+                     .admission = &admission_,
+                     .retries_refused = 0,
+                     .hedges_refused = 0};
     cores_.push_back(std::move(core));
   }
 }
@@ -178,9 +192,36 @@ bool Frontend::may_eject() const {
   const auto out = std::ranges::count_if(workers_, [](const auto& worker) {
     const auto& machine = worker->machine;
     return machine.state() == core::WorkerState::kEjected ||
+           machine.state() == core::WorkerState::kSlow ||
            (machine.state() == core::WorkerState::kDead && machine.last_reason() == "silent");
   });
   return static_cast<std::size_t>(out) + 1 <= std::max<std::size_t>(1, workers_.size() / 2);
+}
+
+bool Frontend::is_last(std::size_t index) const {
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    if (i != index && core::takes_work(workers_[i]->machine.state())) return false;
+  }
+  return true;
+}
+
+void Frontend::compare_pace() {
+  const auto now = commons_.schedule.now();
+  const auto pace = [now](const Worker& worker) -> core::Pace {
+    return {worker.cells->itl.quantile(0.5, now, 3), worker.cells->itl.count(now, 3)};
+  };
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    std::vector<Duration> peers;
+    for (std::size_t k = 0; k < workers_.size(); ++k) {
+      if (const auto its = pace(*workers_[k]); k != i && its.is_known())
+        peers.push_back(its.median);
+    }
+    std::ranges::sort(peers);
+    auto& machine = workers_[i]->machine;
+    machine.set_may_eject(may_eject());
+    apply(i, machine.compared(now, pace(*workers_[i]),
+                              peers.empty() ? Duration{} : peers[peers.size() / 2]));
+  }
 }
 
 void Frontend::publish() {
@@ -234,8 +275,10 @@ void Frontend::control_tick() {
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       auto& machine = workers_[i]->machine;
       machine.set_may_eject(may_eject());
+      machine.set_is_last(is_last(i));
       apply(i, machine.tick(commons_.schedule.now()));
     }
+    if (++control_ticks_ % kTicksPerComparison == 0) compare_pace();
   }
   commons_.schedule.after(kControlTick, [this] { control_tick(); });
 }
@@ -267,6 +310,7 @@ void Frontend::check_released() {
     check("suspects", worker->cells->suspects.load());
   }
   for (const auto& core : cores_) check("hedges", core->hedges.running());
+  check("queue", admission_.waiting());
 }
 
 }  // namespace hf::simulator

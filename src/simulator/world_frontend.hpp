@@ -88,6 +88,8 @@ class Frontend {
   void data_tick();
   void resume_process();
   bool may_eject() const;
+  bool is_last(std::size_t index) const;
+  void compare_pace();
 
   Commons& commons_;
   std::size_t index_;
@@ -96,6 +98,8 @@ class Frontend {
   std::vector<std::function<void()>> backlog_;
   Instant paused_until_{};
   std::uint64_t version_ = 0;
+  std::uint64_t control_ticks_ = 0;
+  core::AdmissionQueue admission_;
   bool stopped_ = false;
 };
 

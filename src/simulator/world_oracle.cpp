@@ -273,7 +273,7 @@ void ClientRun::check_error(std::string_view code) {
 
 void ClientRun::check_worker(std::size_t worker) {
   const auto& chosen = core_.context.view->workers[worker];
-  if (chosen.state != core::WorkerState::kReady) {
+  if (!core::takes_work(chosen.state)) {
     violation("new work for a worker that is " + std::string(core::to_string(chosen.state)));
   }
   for (const auto& [id, other] : open_) {
@@ -283,11 +283,12 @@ void ClientRun::check_worker(std::size_t worker) {
   }
 }
 
-// One that failed it gets it again only where nobody else could.
+// One that failed it gets it again only where nobody else could; a slow one likewise.
 void ClientRun::check_choice(std::size_t worker, core::Mode mode) {
-  if (!failed_.contains(worker)) return;
   const auto& workers = core_.context.view->workers;
   const auto& chosen = workers[worker];
+  const bool is_slow = chosen.state == core::WorkerState::kSlow;
+  if (!failed_.contains(worker) && !is_slow) return;
   for (const auto& other : workers) {
     if (other.state != core::WorkerState::kReady || failed_.contains(other.index)) continue;
     if (other.model(draw_.spec.model) == nullptr) continue;
@@ -295,7 +296,9 @@ void ClientRun::check_choice(std::size_t worker, core::Mode mode) {
     const bool same = options_.strict_identity ? other.exact_identity == chosen.exact_identity
                                                : other.tokens_identity == chosen.tokens_identity;
     if (mode == core::Mode::kTokens && !same) continue;
-    violation("worker " + std::to_string(worker) + " failed it before, worker " +
+    if (is_slow && other.exact_identity != chosen.exact_identity) continue;
+    violation("worker " + std::to_string(worker) +
+              (is_slow ? " is slow, worker " : " failed it before, worker ") +
               std::to_string(other.index) + " did not");
     return;
   }

@@ -101,6 +101,8 @@ const std::map<std::string_view, Shape>& shapes() {
        }},
       {"engine_wedged", [](Random&, WorldDraw& draw,
                            Duration at) { draw.faults = {{at, 0, Fault::kWedge, seconds(60)}}; }},
+      {"worker_slow", [](Random&, WorldDraw& draw,
+                         Duration at) { draw.faults = {{at, 0, Fault::kSlow, kForEver}}; }},
       {"prefill_pauses",
        [](Random&, WorldDraw& draw, Duration at) {
          for (int i = 0; i < 3; ++i)

@@ -139,6 +139,13 @@ TEST(Scenario, engine_wedged) {
   EXPECT_EQ(total.worker_deaths, 0U);
 }
 
+TEST(Scenario, worker_slow) {
+  const auto total = scenario("worker_slow");
+  EXPECT_EQ(total.completed, total.requests);
+  EXPECT_GE(total.migrations.at("tokens"), 6 * 20U);  // all that were there moved
+  EXPECT_EQ(total.worker_deaths, 0U);
+}
+
 TEST(Scenario, prefill_pauses) {
   const auto total = scenario("prefill_pauses");
   EXPECT_EQ(total.completed, total.requests);

@@ -189,8 +189,9 @@ async def paced(until, enough=lambda: False):
 class Stream:
     """One client's stream and all that came of it."""
 
-    def __init__(self, port, path, body):
+    def __init__(self, port, path, body, headers=()):
         self.port, self.path, self.body = port, path, body
+        self.request_headers = "".join(f"{h}\r\n" for h in headers)
         self.status = 0
         self.headers = ""
         self.text = ""
@@ -222,6 +223,7 @@ class Stream:
             self.writer.get_extra_info("socket").setsockopt(*option)
         data = json.dumps(self.body).encode()
         self.writer.write(f"POST {self.path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
+                          f"{self.request_headers}"
                           f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
                           .encode() + data)
         return reader
