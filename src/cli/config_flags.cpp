@@ -47,9 +47,9 @@ void add_config_flags(CLI::App& app, ConfigFlags& flags) {
   for (const auto& key : config::serve_keys()) {
     if (key.flag.empty()) continue;
     auto* option = app.add_option(key.flag, flags.values[key.name], help_of(key));
-    // A switch alone means true. Only engines may be repeated: that is how lists were given always.
+    // A switch alone means true. Engines may be repeated, or stand behind one flag.
     if (key.name == "engines") {
-      option->take_all()->allow_extra_args(false);
+      option->take_all()->allow_extra_args(true);
     } else {
       option->expected(key.is_switch ? 0 : 1, 1)->take_last();
     }

@@ -48,6 +48,14 @@ def test_config_check_tells_all_problems_and_exits_2(tmp_path):
     assert check("--config", str(tmp_path / "none"))[0] == 2
 
 
+@pytest.mark.parametrize("arguments", [
+    ["--engine", "http://a:1", "--engine", "http://b:2"], ["--engine", "http://a:1", "http://b:2"],
+    ["--engine", "http://a:1,http://b:2"]], ids=["repeated", "behind one flag", "with commas"])
+def test_engines_are_given_in_any_way(arguments):
+    _, values, errors = check(*arguments, "--resume-hold", "9s")
+    assert values["engines"].split("  ")[0] == "[http://a:1, http://b:2]", errors
+
+
 @pytest.mark.parametrize("arguments, value", [
     (["--canary-enabled"], "true"), (["--canary-enabled", "false"], "false")])
 def test_a_switch_alone_means_true(arguments, value):
