@@ -63,8 +63,9 @@ fuzz: ## every fuzz target for SECONDS_EACH=60
 	ninja -C build/fuzz
 	tools/fuzz.sh $(SECONDS_EACH)
 
-bench: release ## pauses and added delay, five rounds of 100 streams
+bench: release ## pauses and added delay, five rounds of 100 streams; what a failover adds
 	$(PYTHON) tests/bench/pause.py
+	$(PYTHON) tests/bench/failover.py
 
 clean: ## remove build/ (caches stay)
 	rm -rf build

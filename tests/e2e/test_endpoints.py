@@ -237,3 +237,19 @@ async def test_paths_can_be_narrowed(tmp_path):
         body = JSON_CALLS["/v1/embeddings"]
         assert (await ask(w.frontend.port, "POST", "/v1/embeddings", body)).status == 200
         assert (await ask(w.frontend.port, "POST", "/v1/rerank", body)).status == 404
+
+
+async def test_all_engines_down_and_one_back(tmp_path):
+    async with world(tmp_path, "vllm", itl_ms=1, ttft_ms=1, serve=("--admission-hold", "1s")) as w:
+        for engine in w.engines:
+            engine.kill()
+        got = await ask(w.frontend.port, "POST", "/v1/embeddings", JSON_CALLS["/v1/embeddings"])
+        assert got.status == 503 and got.json()["error"]["code"] == "no_worker"
+        assert 1 <= int(got.headers["retry-after"]) <= 30
+        w.restart_engine(0, itl_ms=1, ttft_ms=1)
+
+        async def answered():
+            body = JSON_CALLS["/v1/embeddings"]
+            return (await ask(w.frontend.port, "POST", "/v1/embeddings", body)).status == 200
+        await eventually("an answer of the engine that is back", answered)
+        await w.counters_are_zero()
