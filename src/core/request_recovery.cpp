@@ -223,7 +223,11 @@ void RequestMachine::recover(Instant now, Reason reason) {
   next_comment_ = now + options_.comment_every;
   not_before_ = now;
   if (failures_ > options_.attempts_without_progress) {
-    give_up_waiting(now);
+    if (reason == Reason::kProtocol) {
+      refuse("no worker gave an answer that can be understood");
+    } else {
+      give_up_waiting(now);
+    }
     return;
   }
   if (!typed && !free) {

@@ -90,6 +90,16 @@ TEST_F(Relayed, RedirectsAndPartsAreNoAnswers) {
   }
 }
 
+TEST_F(Relayed, NonsenseFromEverybodyIsTheirFaultNotALackOfWorkers) {
+  bench.options.admission_hold = std::chrono::minutes(1);
+  start();
+  for (AttemptId id = 1; !bench.machine().is_done() && id < 10; ++id) {
+    bench.failed(id, Reason::kProtocol);
+    bench.run(seconds(3));
+  }
+  EXPECT_EQ(bench.log().back(), "fail 502 upstream_failed");
+}
+
 TEST_F(Relayed, AStallAfterItsFirstByteEndsIt) {
   auto& machine = start();
   machine.on_bytes(bench.now, 1);

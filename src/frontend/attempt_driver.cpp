@@ -83,7 +83,8 @@ net::Task<bool> AttemptDriver::connect_and_send() {
   const auto endpoint = core_.fleet().facts[open_.worker].endpoint;
   const auto head = request_head();
   for (int tries = 0; tries < kTriesMax && !is_cancelled_; ++tries) {
-    if (tries == 0) {
+    // What must not be done twice has no use for a connection that may just have ended.
+    if (tries == 0 && request_->machine().spec().repeatable) {
       auto taken = core_.pool().take(endpoint);
       reused_ = taken.reused;
       connection_.emplace(std::move(taken.connection));

@@ -189,3 +189,26 @@ async def test_bad_upstream(tmp_path, name):
             for process in reversed(processes):
                 process.end()
         assert serve.child.returncode == 0, serve.log_path.read_text()
+
+
+@pytest.mark.parametrize("path", [CHAT, EMBEDDINGS])
+@pytest.mark.parametrize("name", ["garbage", "gzip", "redirect"])
+async def test_nonsense_of_the_only_engine_is_one_clear_error(tmp_path, name, path):
+    engine = start_engine(tmp_path, "engine", "vllm", itl_ms=1, ttft_ms=1)
+    async with EngineFront(engine.port, MARKER, FORMS[name]) as front:
+        serve = Process(tmp_path, "serve", [
+            "serve", "--engine", f"http://127.0.0.1:{front.port}", "--listen", "127.0.0.1:0",
+            "--system-port", "0", "--admin", "127.0.0.1:0", "--admission-hold", "10m"])
+        try:
+            async def is_ready():
+                health = await get_json(serve.ports["system"], "/health")
+                return health["workers"].get("ready", 0) == 1
+            await eventually("a ready worker", is_ready)
+            got = await ask(serve.port, "POST", path, bad_body(path, 0))
+            assert got.status == 502 and got.is_whole, got
+            error = got.json()["error"]
+            assert error["code"] == "upstream_failed" and error["type"] == "server_error"
+            assert sum(front.hits.values()) >= 2, "it was not tried again"
+        finally:
+            serve.end()
+            engine.end()
