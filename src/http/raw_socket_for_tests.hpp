@@ -17,7 +17,7 @@
 
 namespace hf::http {
 
-inline constexpr std::chrono::seconds kTestLimit{10};
+inline constexpr std::chrono::seconds kTestLimit{60};
 
 class RawSocket {
  public:
