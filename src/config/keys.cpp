@@ -292,6 +292,10 @@ void add_waiting(Keys& keys) {
       "probe_timeout", [](auto& o) -> auto& { return o.probe_timeout; }, milliseconds(10),
       minutes(1), "of one health probe");
   keys.push_back(duration_field<ServeOptions>(
+      "lame_duck", [](auto& o) -> auto& { return o.lame_duck; }, Duration(0), hours(1),
+      "after SIGTERM new connections are still taken, while `/ready` is 503 already; 5s where "
+      "`KUBERNETES_SERVICE_HOST` is set"));
+  keys.push_back(duration_field<ServeOptions>(
       "drain_limit", [](auto& o) -> auto& { return o.drain_limit; }, Duration(0), hours(24),
       "that running requests have after SIGTERM"));
 }
@@ -357,7 +361,9 @@ void add_clients(Keys& keys) {
       {{"kill", frontend::OnDisconnect::kKill},
        {"stop", frontend::OnDisconnect::kStop},
        {"finish", frontend::OnDisconnect::kFinish}},
-      "what a client that leaves means for its request"));
+      "what a client that leaves means for its request: `kill` and `stop` end it, `finish` lets "
+      "it run to its end, at most 10 minutes"));
+  keys.back().has_effect = true;
 }
 
 void add_health(Keys& keys) {

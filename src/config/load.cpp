@@ -16,12 +16,16 @@ class Loader {
   explicit Loader(const Sources& sources) : sources_(sources), keys_(serve_keys()) {
     auto& options = out_.options;
     const auto kubernetes = sources.environment.contains("KUBERNETES_SERVICE_HOST");
-    if (kubernetes) options.canary.enabled = true;
+    if (kubernetes) {
+      options.canary.enabled = true;
+      options.lame_duck = std::chrono::seconds(5);
+    }
     for (const auto& key : keys_) {
       Setting setting;
       setting.name = key.name;
-      setting.origin =
-          kubernetes && key.name == "canary.enabled" ? "default in Kubernetes" : "default";
+      setting.origin = kubernetes && (key.name == "canary.enabled" || key.name == "lame_duck")
+                           ? "default in Kubernetes"
+                           : "default";
       setting.is_secret = key.is_secret;
       setting.reloads = key.reloads;
       setting.has_effect = key.has_effect;

@@ -178,6 +178,7 @@ TEST(ConfigLoad, CanaryIsOnInKubernetes) {
   sources.environment["KUBERNETES_SERVICE_HOST"] = "10.0.0.1";
   EXPECT_TRUE(load(sources).options.canary.enabled);
   EXPECT_EQ(setting(load(sources), "canary.enabled").origin, "default in Kubernetes");
+  EXPECT_EQ(load(sources).options.lame_duck, std::chrono::seconds(5));
   sources.environment["HOLDFAST_CANARY_ENABLED"] = "off";
   EXPECT_FALSE(load(sources).options.canary.enabled);
 }

@@ -5,7 +5,9 @@ namespace hf::core {
 
 void RequestMachine::on_cancel(Instant now, CancelMode mode) {
   if (is_done()) return;
-  const bool may_stop = mode == CancelMode::kStop && spec_.stream;
+  // A whole answer has a part to keep where it is assembled from a stream.
+  const bool is_text = spec_.stream || !sent_text_.empty();
+  const bool may_stop = mode == CancelMode::kStop && is_text && !spec_.relayed;
   if (may_stop && state_ == State::kFinishing) {
     complete(now);  // the finish reason was sent: nothing is taken back
     return;

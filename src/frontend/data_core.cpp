@@ -83,10 +83,25 @@ void DataCore::apply(std::shared_ptr<const ServeOptions> options) {
   core_.post([this, next = std::move(options)]() mutable { options_ = std::move(next); });
 }
 
+void DataCore::announce_drain() {
+  core_.post([this] { draining_ = true; });
+}
+
 void DataCore::drain() {
   core_.post([this] {
     draining_ = true;
-    if (listener_) listener_->close();
+    if (listener_) listener_->finish();
+    closed_.store(true);
+  });
+}
+
+void DataCore::close_idle() {
+  core_.post([this] {
+    const auto now = net::now();
+    for (const auto& client : waiting_) {
+      const bool is_late = now - client.since >= kRequestOnItsWay;
+      if (is_late && !client.connection->has_input()) client.connection->abort();
+    }
   });
 }
 

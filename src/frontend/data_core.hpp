@@ -65,8 +65,14 @@ class DataCore {
   /// Any thread: posts.
   void apply(std::shared_ptr<const FleetSnapshot> snapshot);
   void apply(std::shared_ptr<const ServeOptions> options);
-  /// No new connections, no keep-alive. Any thread.
+  /// No keep-alive from now on. Any thread.
+  void announce_drain();
+  /// And no new connections. Any thread.
   void drain();
+  /// drain() has done it. Any thread.
+  bool is_closed() const { return closed_.load(); }
+  /// Closes the connections on which nothing was asked for a second. Any thread.
+  void close_idle();
   /// Ends what still runs, each with an error event. Any thread.
   void cut();
 
@@ -141,6 +147,7 @@ class DataCore {
   std::shared_ptr<const FleetSnapshot> snapshot_;
   std::list<std::shared_ptr<RequestDriver>> requests_;  // in order of arrival
   std::atomic<std::size_t> running_{0};
+  std::atomic<bool> closed_{false};
   std::list<ClientEntry> waiting_;  // for a request, the longest first
   std::list<ClientEntry> served_;
   int refusing_ = 0;

@@ -83,6 +83,7 @@ struct ServeOptions {
 
   Duration connect_timeout = std::chrono::seconds(1);
   Duration probe_timeout = std::chrono::milliseconds(400);
+  Duration lame_duck{};  // 5 s in Kubernetes
   Duration drain_limit = std::chrono::seconds(300);
   std::string version = "dev";  // not keys
   std::string commit = "unknown";

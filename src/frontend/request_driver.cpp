@@ -14,6 +14,8 @@
 namespace hf::frontend {
 namespace {
 
+constexpr Duration kAloneMax = std::chrono::minutes(10);  // on_disconnect: finish
+constexpr int kClientGone = 499;                          // in the log only
 constexpr int kKinds = 3;
 // Hardly any text has longer tokens than this on average: fewer than that it surely has not.
 constexpr std::size_t kBytesPerTokenMax = 16;
@@ -169,11 +171,16 @@ void RequestDriver::note_queue() {
 void RequestDriver::client_gone() {
   if (is_done_) return;
   const std::string_view reason = client_.was_cut() ? "slow_client" : "client_gone";
+  if (machine_ && core_.options().on_disconnect == OnDisconnect::kFinish) {
+    alone_since_ = net::now();
+    tokens_read_ = tokens_sent_;
+    return;
+  }
   if (machine_) {
     core_.shared().metrics.cancellations_total.with(reason, machine_->phase())->add();
     machine_->on_client_gone(net::now());
   }
-  finish(499, reason);
+  finish(kClientGone, reason);
   settle();
 }
 
@@ -190,6 +197,11 @@ void RequestDriver::on_room(Instant now) {
 }
 
 void RequestDriver::tick(Instant now) {
+  if (alone_since_ != Instant{} && now - alone_since_ >= kAloneMax && !is_done_ && machine_) {
+    machine_->on_client_gone(now);
+    finish(kClientGone, "client_gone");
+    settle();
+  }
   if (is_done_ || !machine_ || now < machine_->deadline()) return;
   machine_->tick(now);
   settle();
@@ -212,7 +224,9 @@ void RequestDriver::count_memory() {
 bool RequestDriver::cancel_by_operator(core::CancelMode mode) {
   if (is_done_ || !machine_) return false;
   // Without an event of its engine there is no form for one of ours.
-  if (!skeleton_ || !skeleton_->ready()) mode = core::CancelMode::kKill;
+  const bool has_form =
+      request_ && (request_->stream ? skeleton_ && skeleton_->ready() : whole_.has_value());
+  if (!has_form) mode = core::CancelMode::kKill;
   stopped_ = mode == core::CancelMode::kStop;
   core_.shared()
       .metrics.cancellations_total.with(stopped_ ? "stop" : "kill", machine_->phase())

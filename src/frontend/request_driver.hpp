@@ -166,7 +166,9 @@ class RequestDriver final : public core::RequestActions,
   bool is_finished_ = false;  // and the books are closed
   bool keep_connection_ = false;
   bool approximate_ = false;
-  bool stopped_ = false;  // by the operator
+  bool stopped_ = false;           // by the operator
+  Instant alone_since_{};          // the client left, and the generation goes on to its end
+  std::uint64_t tokens_read_ = 0;  // before it left
 };
 
 }  // namespace hf::frontend

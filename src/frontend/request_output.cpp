@@ -234,6 +234,13 @@ void RequestDriver::finish(int status, std::string_view outcome) {
   client_.set_probe({});
   status_ = status;
   outcome_ = stopped_ && outcome == "ok" ? "stopped" : outcome;
+  if (alone_since_ != Instant{}) {
+    status_ = 499;
+    if (outcome_ == "ok") outcome_ = "finished_alone";
+    core_.shared()
+        .metrics.wasted_tokens_total.with("client_gone")
+        ->add(tokens_sent_ - tokens_read_);
+  }
   const auto now = net::now();
   auto& metrics = core_.shared().metrics;
   running_gauge_->add(-1);

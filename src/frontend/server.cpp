@@ -1,5 +1,6 @@
 #include "frontend/server.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
@@ -55,6 +56,7 @@ class Server {
   void publish(std::shared_ptr<const FleetSnapshot> snapshot);
   std::size_t requests() const;
   std::uint64_t keyless() const;
+  bool is_busy() const;
   net::Task<void> wait_for_end();
   void reload();
   net::Task<void> drain();
@@ -289,13 +291,27 @@ net::Task<void> Server::second_signal() {
   if (number != 0) hurried_ = true;
 }
 
+// Also a client that was accepted and has not been read yet.
+bool Server::is_busy() const {
+  const bool all_closed =
+      std::ranges::all_of(data_, [](const auto& core) { return core->is_closed(); });
+  return !all_closed || requests() + usage_.connections.load() > 0;
+}
+
 net::Task<void> Server::drain() {
   system_.draining.store(true);
   std::fprintf(stderr, "holdfast serve: draining, %zu requests run\n", requests());
-  for (const auto& core : data_) core->drain();
   control_.spawn(second_signal(), "second signal");
+  for (const auto& core : data_) core->announce_drain();
+  // Who sends us clients learns of it by /ready, and takes some time to.
+  const auto lame_until = net::now() + options_->lame_duck;
+  while (net::now() < lame_until && !hurried_) {
+    co_await net::sleep_until(control_, net::now() + kDrainPoll);
+  }
+  for (const auto& core : data_) core->drain();
   const auto limit = net::now() + options_->drain_limit;
-  while (requests() > 0 && net::now() < limit && !hurried_) {
+  while (is_busy() && net::now() < limit && !hurried_) {
+    for (const auto& core : data_) core->close_idle();
     co_await net::sleep_until(control_, net::now() + kDrainPoll);
   }
   if (requests() > 0) {
@@ -304,8 +320,7 @@ net::Task<void> Server::drain() {
   }
   // Error events are still to be written and read.
   const auto grace = net::now() + kCutGrace;
-  const auto busy = [this] { return requests() + usage_.connections > 0; };
-  while (busy() && net::now() < grace) {
+  while (is_busy() && net::now() < grace) {
     co_await net::sleep_until(control_, net::now() + kDrainPoll);
   }
   signals_.cancel();

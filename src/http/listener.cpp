@@ -73,6 +73,7 @@ struct Listener::State {
   net::Core& core;
   net::Acceptor acceptor;
   net::Signal closed{core};
+  Handler handler;
   bool is_closed = false;
 };
 
@@ -114,7 +115,23 @@ Result<std::vector<std::unique_ptr<Listener>>> Listener::open_on_all(
 }
 
 void Listener::start(Handler handler) {
+  state_->handler = handler;
   state_->core.spawn(accept_loop(state_, std::move(handler)), "listener");
+}
+
+void Listener::finish() {
+  ErrorCode error;
+  state_->acceptor.non_blocking(true, error);
+  while (!state_->is_closed && !error && state_->handler) {
+    net::Socket socket(state_->core.executor());
+    state_->acceptor.accept(socket, error);
+    if (error) break;
+    ErrorCode ignored;
+    socket.non_blocking(true, ignored);
+    socket.set_option(net::Tcp::no_delay(true), ignored);
+    state_->core.spawn(state_->handler(std::move(socket)), "http connection");
+  }
+  close();
 }
 
 void Listener::close() {

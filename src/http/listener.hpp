@@ -39,8 +39,11 @@ class Listener {
   /// Spawns `handler(socket)` for each accepted socket (non-blocking, TCP_NODELAY). Out of file
   /// descriptors: accepting pauses 100 ms and goes on. Once; core thread, or before it starts.
   void start(Handler handler);
-  /// Stops listening; handlers that run go on. Idempotent.
+  /// Stops listening; handlers that run go on. Clients that wait to be accepted are reset.
+  /// Idempotent.
   void close();
+  /// Takes those that wait to be accepted first.
+  void finish();
 
   /// What was bound, with the real port.
   const Endpoint& endpoint() const { return endpoint_; }
