@@ -59,8 +59,8 @@ sim: release ## SEEDS=1000 simulated worlds, from FROM=1
 
 fuzz: ## every fuzz target for SECONDS_EACH=60
 	@tools/install.sh apt
-	cmake --preset fuzz >/dev/null
-	ninja -C build/fuzz
+	cmake --preset asan >/dev/null
+	ninja -C build/asan fuzzers
 	tools/fuzz.sh $(SECONDS_EACH)
 
 bench: release ## pauses and added delay, five rounds of 100 streams; what a failover adds
