@@ -3,7 +3,7 @@
 // Asio's reactor is edge-triggered: after each read it reads again, to hear that there is nothing
 // more. A relay has one small event a read, so that is every second system call, and a queued
 // operation each. Here the sockets stand in a level-triggered epoll set of their own, and Asio
-// waits for that set: one turn resumes everybody whose socket is ready (docs/adr/0009).
+// waits for that set: one turn resumes everybody whose socket is ready (docs/adr/0012).
 #pragma once
 
 #include <array>
