@@ -71,7 +71,11 @@ void add_model_flags(CLI::App& command, EngineFlags& flags) {
 
 void run(EngineFlags& flags, int& exit_code) {
   auto& engine = flags.options.api.engine;
-  engine.dialect = flags.dialect == "vllm" ? simulator::Dialect::kVllm : simulator::Dialect::kLlama;
+  const bool llama = flags.dialect == "llama.cpp";
+  engine.dialect = llama ? simulator::Dialect::kLlama : simulator::Dialect::kVllm;
+  if (flags.dialect == "openai" || flags.dialect == "sglang") {
+    flags.options.api.plain_as = flags.dialect;
+  }
   engine.itl = from_ms(flags.itl_ms);
   engine.ttft = from_ms(flags.ttft_ms);
   flags.options.api.other_endpoints = true;
@@ -87,7 +91,7 @@ void add_engine_command(CLI::App& app, int& exit_code) {
   command->add_option("--listen", flags->options.listen, "host:port to serve on; port 0: any")
       ->capture_default_str();
   command->add_option("--dialect", flags->dialect, "whose HTTP API it speaks")
-      ->check(CLI::IsMember({"vllm", "llama.cpp"}))
+      ->check(CLI::IsMember({"vllm", "llama.cpp", "openai", "sglang"}))
       ->capture_default_str();
   command->add_option("--model", flags->options.api.model, "name in /v1/models")
       ->capture_default_str();

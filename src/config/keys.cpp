@@ -187,7 +187,7 @@ void add_routing(Keys& keys) {
 Key modes_key() {
   Key key;
   key.name = "continuation.modes";
-  key.type = "list of restart, tokens";
+  key.type = "list of restart, tokens, text";
   key.help = "how broken requests may go on; `[]` turns migration off";
   key.set = [](ServeOptions& options, const Node& node, const std::string& place,
                Problems& problems) {
@@ -195,15 +195,17 @@ Key modes_key() {
     if (!read_words(node, words))
       return problems.add(node.line, place + " is a list, as [restart, tokens]");
     auto& migration = options.migration;
-    migration.restart = migration.tokens = false;
+    migration.restart = migration.tokens = migration.text = false;
     for (const auto& word : words) {
       if (word == "restart") {
         migration.restart = true;
       } else if (word == "tokens") {
         migration.tokens = true;
+      } else if (word == "text") {
+        migration.text = true;
       } else {
-        problems.add(node.line,
-                     place + ": unknown mode '" + word + "'; give restart, tokens, both or []");
+        problems.add(node.line, place + ": unknown mode '" + word +
+                                    "'; give some of restart, tokens, text, or []");
       }
     }
   };
@@ -211,11 +213,13 @@ Key modes_key() {
     std::vector<std::string> words;
     if (options.migration.restart) words.emplace_back("restart");
     if (options.migration.tokens) words.emplace_back("tokens");
+    if (options.migration.text) words.emplace_back("text");
     return show_words(words);
   };
   key.copy = [](ServeOptions& to, const ServeOptions& from) {
     to.migration.restart = from.migration.restart;
     to.migration.tokens = from.migration.tokens;
+    to.migration.text = from.migration.text;
   };
   return key.on_reload();
 }

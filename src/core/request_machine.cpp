@@ -100,6 +100,7 @@ void RequestMachine::on_event(Instant now, AttemptId id, const UpstreamEvent& ev
 // False: what the engine counts shows that it does not continue what we asked it to continue.
 bool RequestMachine::note_counts(Attempt& attempt, const UpstreamEvent& event) {
   if (event.completion_tokens >= 0) attempt.count = event.completion_tokens;
+  if (attempt.mode == Mode::kText) return true;  // its prompt is another one
   if (attempt.mode == Mode::kTokens) {
     if (event.prompt_tokens < 0 || attempt.got_token) return true;
     return event.prompt_tokens == static_cast<std::int64_t>(spec_.prompt_ids.size() + attempt.base);
@@ -146,6 +147,11 @@ void RequestMachine::on_owner_event(Instant now, const UpstreamEvent& event) {
   }
   const bool opaque =
       event.kind == EventKind::kOther || (event.kind == EventKind::kTokens && !event.plain);
+  if (opaque && owner_->mode == Mode::kText) {
+    text_off_ = true;  // it does not go on with the text: it thinks, or calls a tool
+    attempt_failed(now, id, Reason::kProtocol);
+    return;
+  }
   if (opaque && !spec_.stream && owner_->mode != Mode::kTokens) {
     worker(owner_->worker).cells->may_assemble.store(false, std::memory_order_relaxed);
     ask_whole(now);
@@ -230,7 +236,7 @@ void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
   if (finish_ != Finish::kNone) end_told_ = event.completion_tokens >= 0;
   if (ends_untold()) {
     ask_whole(now);
-  } else if (attempt.mode == Mode::kTokens) {
+  } else if (attempt.mode == Mode::kTokens || attempt.mode == Mode::kText) {
     rebuild_event(now, event);
   } else {
     forward_event(now, event);
@@ -254,13 +260,15 @@ void RequestMachine::first_token(Instant now) {
   }
   release_prefill(attempt);
   if (attempt.mode == Mode::kTokens) activate();
+  if (attempt.mode == Mode::kText) activate_text();
   if (record_.first_token_at == Instant{}) record_.first_token_at = now;
   if (migrating_) {
     migrating_ = false;
-    record_.migrations.push_back({attempt.mode == Mode::kTokens ? Mode::kTokens : Mode::kRestart,
-                                  reason_, true, attempt.exact, now - broke_at_});
+    const auto mode = attempt.mode == Mode::kFirst ? Mode::kRestart : attempt.mode;
+    record_.migrations.push_back({mode, reason_, true, attempt.exact, now - broke_at_});
     reason_ = Reason::kNone;
     if (!attempt.exact && attempt.mode == Mode::kTokens) actions_.comment("holdfast: approximate");
+    if (attempt.mode == Mode::kText) actions_.comment("holdfast: text");
   }
 }
 
@@ -273,23 +281,6 @@ void RequestMachine::forward_event(Instant now, const UpstreamEvent& event) {
   if (event.finish == Finish::kNone) return;
   finished_at_ = now;
   state_ = State::kFinishing;
-}
-
-// llama.cpp streams nothing of a token that ends in half a character; where the limit cuts there,
-// its whole body shows it (measured), and what else the token says.
-bool RequestMachine::ends_untold() const {
-  return may_hide_end() && options_.restart && std::cmp_greater(final_count_, ledger_.size());
-}
-
-bool RequestMachine::may_hide_end() const {
-  const auto kind = static_cast<std::size_t>(kind_);
-  return !spec_.stream && finish_ == Finish::kLength && kind < spec_.drops_held_text.size() &&
-         spec_.drops_held_text[kind];
-}
-
-// Whether something is hidden shows in the count, which may come after the finish reason.
-bool RequestMachine::end_is_told() const {
-  return !may_hide_end() || end_told_;
 }
 
 void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {

@@ -40,6 +40,7 @@ using AttemptId = std::uint32_t;
 struct MigrationOptions {
   bool restart = true;  // continuation.modes
   bool tokens = true;
+  bool text = false;  // opt-in: the text so far as an assistant prefix, another sample of it
   bool strict_identity = false;                       // continuation.identity: strict
   Duration admission_hold = std::chrono::seconds(5);  // a new request without a worker
   Duration resume_hold = std::chrono::seconds(60);    // a started stream without a worker
@@ -72,6 +73,7 @@ struct RequestSpec {
   bool include_usage = false;
   std::vector<bool> tokens_allowed;        // by kind: every field is re-entrant there; without
                                            // `stream`: the whole body can be made from a stream
+  std::vector<bool> text_allowed;          // by kind: it can go on from its text there
   std::vector<bool> adds_fields;           // by kind: the first attempt asks for ids
   std::optional<std::int64_t> max_tokens;  // the client's own
   std::vector<std::int64_t> default_max;   // by kind, without the client's: 0 = up to the length
@@ -100,8 +102,8 @@ struct OpenAttempt {
   Mode mode = Mode::kFirst;
   bool with_ids = false;        // kFirst, kRestart: ask for ids
   bool stream = true;           // upstream; for a client that does not: assembled
-  std::int64_t max_tokens = 0;  // kTokens: what is left, > 0; 0 = no limit known
-  std::int64_t min_tokens = 0;  // kTokens: rebased
+  std::int64_t max_tokens = 0;  // kTokens, kText: what is left, > 0; 0 = no limit known
+  std::int64_t min_tokens = 0;  // kTokens, kText: rebased
   bool exact = true;            // kTokens: same identity as the worker before
 };
 
@@ -335,6 +337,7 @@ class RequestMachine {
   void recover(Instant now, Reason reason);
   bool can_restart() const;
   bool can_tokens() const;
+  bool can_text() const;
   bool needs_tokens() const;
   bool prefers_tokens() const;
   bool assembles(const WorkerStatus& status) const;
@@ -359,6 +362,12 @@ class RequestMachine {
   void begin_attempt(Instant now, Attempt attempt, const OpenAttempt& open);
   void end_attempt(std::optional<Attempt>& slot, bool cancel);
   void release_prefill(Attempt& attempt);
+
+  // request_text.cpp: going on from the text, where ids are not known
+  void place_text(Instant now, bool suspect);
+  std::optional<std::size_t> pick_text(Instant now, bool suspect, bool& any);
+  void open_text(Instant now, std::size_t index, bool suspect);
+  void activate_text();
 
   // request_plan.cpp: going on by ids, and hedging
   void begin_plan(Instant now, Plan plan);
@@ -419,6 +428,8 @@ class RequestMachine {
   bool ids_off_ = false;         // the engine refused our fields
   bool assembly_off_ = false;    // an answer that its engine has to write whole
   bool tokens_off_ = false;
+  bool text_off_ = false;
+  bool text_refused_ = false;    // one engine did not take our prefix
   bool rewound_ = false;         // the ledger was cut back to where its ids are certain
   std::string swallow_;          // sent already, expected again from the owner
   bool tokens_refused_ = false;  // one engine did not take our prefix

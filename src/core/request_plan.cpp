@@ -197,11 +197,11 @@ void RequestMachine::plan_broken(Instant now, std::string_view why) {
     return;
   }
   drop_plan();
-  if (!can_restart()) {
+  if (!can_restart() && !can_text()) {
     refuse(why);
     return;
   }
-  ledger_.clear();  // nothing was shown: the request starts anew
+  if (can_restart()) ledger_.clear();  // nothing was shown: the request starts anew
   state_ = State::kWaiting;
   waiting_since_ = now;
   try_place(now);

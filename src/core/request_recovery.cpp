@@ -118,7 +118,7 @@ bool RequestMachine::is_excluded(std::size_t index) const {
 // An attempt on the client's own endpoint becomes the owner: the ledger is its own from now on.
 void RequestMachine::adopt(const Attempt& attempt) {
   slow_since_ = {};
-  if (attempt.mode == Mode::kTokens) return;
+  if (attempt.mode == Mode::kTokens || attempt.mode == Mode::kText) return;
   rebuilt_ = false;  // nothing that it would have to fit to was sent
   if (!spec_.stream && sent_anything_) {
     sent_text_.clear();
@@ -208,8 +208,8 @@ void RequestMachine::recover(Instant now, Reason reason) {
     refuse("this call may have begun and must not be made twice");
     return;
   }
-  if (!can_restart() && !can_tokens()) {
-    const bool off = !options_.restart && !options_.tokens;
+  if (!can_restart() && !can_tokens() && !can_text()) {
+    const bool off = !options_.restart && !options_.tokens && !options_.text;
     refuse(off ? "migration is turned off" : "this stream cannot be continued elsewhere");
     return;
   }
@@ -310,6 +310,10 @@ void RequestMachine::try_place(Instant now) {
   }
   const bool tokens = prefers_tokens();
   const bool suspect = deaths_seen() >= 2;
+  if (needs_tokens() && !can_tokens() && can_text()) {
+    place_text(now, suspect);
+    return;
+  }
   const bool may_hop = !tokens && !sent_anything_ && !spec_.fallback.empty();
   const auto chosen = may_hop ? pick_along_chain(now, suspect) : pick(now, tokens, false, suspect);
   if (tokens && can_restart() && (!chosen || is_excluded(*chosen))) {
@@ -321,8 +325,12 @@ void RequestMachine::try_place(Instant now) {
     }
   }
   if (!chosen) {
-    if (tokens && !can_restart() && !may_wait_for_identity())
+    if (!tokens || can_restart() || may_wait_for_identity()) return;
+    if (can_text()) {
+      place_text(now, suspect);
+    } else {
       refuse("no worker with the same token ids is left");
+    }
     return;
   }
   if (const auto until = overloaded_until(*chosen); until > now) {
@@ -436,6 +444,11 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
   }
   if (status >= 500 || status == 408) {
     attempt_failed(now, id, Reason::kHttp5xx);
+    return;
+  }
+  if (attempt->mode == Mode::kText) {
+    text_off_ = std::exchange(text_refused_, true);
+    attempt_failed(now, id, Reason::kRefused);
     return;
   }
   if (by_tokens) {

@@ -56,7 +56,10 @@ class Recorder final : public RequestActions {
     std::string line = "open " + std::to_string(open.attempt) + "@" + std::to_string(open.worker) +
                        " " + std::string(to_string(open.mode));
     if (open.model != machine->spec().model) line += " of " + std::string(open.model);
-    if (open.mode != Mode::kTokens) {
+    if (open.mode == Mode::kText) {
+      line += " " + std::string(machine->sent_text());
+      line += " max " + std::to_string(open.max_tokens);
+    } else if (open.mode != Mode::kTokens) {
       line += !open.stream ? " whole" : open.with_ids ? " ids" : " plain";
     } else {
       line += " carry";

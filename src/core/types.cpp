@@ -7,6 +7,7 @@ std::string_view to_string(Mode mode) {
     case Mode::kFirst: return "first";
     case Mode::kRestart: return "restart";
     case Mode::kTokens: return "tokens";
+    case Mode::kText: return "text";
   }
   return "unknown";
 }

@@ -19,7 +19,7 @@ inline constexpr TokenId kUnknownToken = -1;
 enum class Endpoint : std::uint8_t { kCompletions, kChat };
 
 /// How a request is (or goes on being) generated. `kFirst` is the first attempt.
-enum class Mode : std::uint8_t { kFirst, kRestart, kTokens };
+enum class Mode : std::uint8_t { kFirst, kRestart, kTokens, kText };
 
 /// Why an attempt failed; label values of `holdfast_migrations_total{reason}`.
 enum class Reason : std::uint8_t {

@@ -160,6 +160,47 @@ constexpr FieldRule kLlamaRules[] = {
     {"verbose", kOff, kLeave},
 };
 
+// What means the same to every engine that speaks OpenAI's API, SGLang included.
+constexpr FieldRule kOpenAiRules[] = {
+    {"model", kAny, kCopy},
+    {"messages", kAny, kRestate, kChat},
+    {"prompt", kAny, kRestate, kCompletions},
+    {"stream", kAny, kCopy},
+    {"stream_options", kAny, kCopy},
+    {"max_tokens", kAny, kRestate},
+    {"max_completion_tokens", kAny, kRestate, kChat},
+    {"min_tokens", kAny, kRestate},
+    {"stop", kAny, kCopy},
+    {"stop_token_ids", kAny, kCopy},
+    {"ignore_eos", kAny, kCopy},
+    {"temperature", kAny, kCopy},
+    {"top_p", kAny, kCopy},
+    {"top_k", kAny, kCopy},
+    {"min_p", kAny, kCopy},
+    {"seed", kAny, kCopy},
+    {"logit_bias", kAny, kCopy},
+    {"repetition_penalty", kAny, kCopy},
+    {"presence_penalty", kOff, kLeave},
+    {"frequency_penalty", kOff, kLeave},
+    {"user", kAny, kCopy},
+    {"metadata", kAny, kCopy},
+    {"store", kOff, kLeave},
+    {"service_tier", kAny, kCopy},
+    {"parallel_tool_calls", kAny, kCopy, kChat},
+    {"tools", kOff, kLeave, kChat},
+    {"tool_choice", kNone, kLeave, kChat},
+    {"functions", kOff, kLeave, kChat},
+    {"function_call", kNone, kLeave, kChat},
+    {"response_format", kText, kLeave},
+    {"reasoning_effort", kOff, kLeave, kChat},
+    {"n", kOne, kLeave},
+    {"best_of", kOne, kLeave, kCompletions},
+    {"echo", kOff, kLeave, kCompletions},
+    {"suffix", kOff, kLeave, kCompletions},
+    {"logprobs", kNull, kLeave},
+    {"top_logprobs", kOff, kLeave, kChat},
+};
+
 bool is_not_positive(std::string_view number) {
   double value = 1;
   const char* end = number.data() + number.size();
@@ -221,7 +262,7 @@ std::span<const FieldRule> field_rules(Kind kind) {
   switch (kind) {
     case Kind::kVllm: return kVllmRules;
     case Kind::kLlamaCpp: return kLlamaRules;
-    case Kind::kOpenAi: break;
+    case Kind::kOpenAi: return kOpenAiRules;
   }
   return {};
 }
@@ -252,8 +293,9 @@ bool is_allowed(Allowed allowed, const ClientRequest& request, const Field& fiel
 
 std::string feature_table() {
   std::string out =
-      "| field or feature | endpoint | vLLM: mode `tokens` | llama.cpp: mode `tokens` |\n"
-      "| --- | --- | --- | --- |\n";
+      "| field or feature | endpoint | vLLM: `tokens`, assembled | llama.cpp: `tokens`, assembled |"
+      " OpenAI-like: `text` |\n"
+      "| --- | --- | --- | --- | --- |\n";
   const auto cell = [&](Kind kind, core::Endpoint endpoint, std::string_view name) {
     const FieldRule* rule = find_rule(kind, endpoint, name);
     if (rule == nullptr) {
@@ -269,6 +311,8 @@ std::string feature_table() {
     cell(Kind::kVllm, endpoint, rule.name);
     out.append(" | ");
     cell(Kind::kLlamaCpp, endpoint, rule.name);
+    out.append(" | ");
+    cell(Kind::kOpenAi, endpoint, rule.name);
     out.append(" |\n");
   };
   for (const FieldRule& rule : kVllmRules) row(rule);
@@ -277,12 +321,15 @@ std::string feature_table() {
     if (std::none_of(std::begin(kVllmRules), std::end(kVllmRules), same_name)) row(rule);
   }
   for (std::size_t i = 0; i < kFeatureCount; ++i) {
-    out.append("| ").append(feature_name(static_cast<Feature>(i))).append(" | both | no | no |\n");
+    out.append("| ").append(feature_name(static_cast<Feature>(i)));
+    out.append(" | both | no | no | no |\n");
   }
-  out.append("| any other field | both | no | no |\n");
-  out.append("| `stream_options` without `stream` | both | no | no |\n");
-  out.append("| not streamed, and no more than 32 tokens | both | no | no |\n");
-  out.append("| not streamed, with `stop` | both | yes | no |\n");
+  out.append("| any other field | both | no | no | no |\n");
+  out.append("| not streamed: `stream_options` | both | no | no | no |\n");
+  out.append("| not streamed: no more than 32 tokens | both | no | no | no |\n");
+  out.append("| not streamed: `stop` | both | yes | no | no |\n");
+  out.append("| last message not the user's | chat | yes | yes | no |\n");
+  out.append("| prompt of ids | completions | yes | yes | no |\n");
   return out;
 }
 

@@ -39,7 +39,7 @@ struct FieldRule {
   Where where = Where::kBoth;
 };
 
-/// The rows of an engine; empty for kOpenAi, which has no token endpoint.
+/// The rows of an engine. Those of kOpenAi, which has no token endpoint, are for mode `text`.
 std::span<const FieldRule> field_rules(Kind kind);
 
 /// The row of a field, or nullptr.

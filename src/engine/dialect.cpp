@@ -5,6 +5,7 @@
 
 #include "base/assert.hpp"
 #include "engine/allow_list.hpp"
+#include "engine/answers.hpp"
 #include "wire/json.hpp"
 
 namespace hf::engine {
@@ -122,6 +123,18 @@ std::string resume_llama(const ClientRequest& request, const ResumeSpec& spec) {
   return out;
 }
 
+/// The role of the last message; empty where there is none.
+std::string last_role(const ClientRequest& request) {
+  const Field* field = request.find("messages");
+  if (field == nullptr || field->kind != wire::JsonKind::kArray) return {};
+  const std::string_view messages = request.value_of(*field);
+  wire::JsonReader json(messages);
+  std::string_view last;
+  json.enter_array();
+  while (json.next_element()) last = json.skip().of(messages);
+  return find_string(last, {"role"}).value_or(std::string());
+}
+
 /// The first thing that the fields say together which forbids mode `tokens`.
 std::optional<std::string> feature_that_refuses(const ClientRequest& request) {
   for (std::size_t i = 0; i < kFeatureCount; ++i) {
@@ -200,6 +213,58 @@ std::optional<std::string> Dialect::tokens_refused_by(const ClientRequest& reque
     if (!is_allowed(rule->allowed, request, field)) return field.name;
   }
   return request.stream ? std::nullopt : assembly_refused_by(request);
+}
+
+std::optional<std::string> Dialect::text_refused_by(const ClientRequest& request) const {
+  if (!request.stream) return "no stream";
+  if (auto feature = feature_that_refuses(request)) return feature;
+  if (request.has_prompt_ids) return "prompt of ids";
+  for (const Field& field : request.fields) {
+    const FieldRule* rule = find_rule(kind_, request.endpoint, field.name);
+    if (rule == nullptr) return "unknown field: " + field.name;
+    if (!is_allowed(rule->allowed, request, field)) return field.name;
+    const bool own_prefix =
+        field.name == "continue_final_message" || field.name == "add_generation_prompt";
+    if (own_prefix && field.kind != wire::JsonKind::kNull) return field.name;
+  }
+  if (request.endpoint == Endpoint::kChat && last_role(request) != "user") return "last message";
+  return std::nullopt;
+}
+
+WireRequest Dialect::resume_text(const ClientRequest& request, const TextSpec& spec) const {
+  WireRequest out;
+  out.path = client_path(request.endpoint);
+  const bool chat = request.endpoint == Endpoint::kChat;
+  const Field* field = request.find(chat ? "messages" : "prompt");
+  HF_ASSERT(field != nullptr);
+  std::string prompt(request.value_of(*field));
+  prompt.pop_back();  // the bracket of the messages, or the quote of the prompt
+  std::string text;
+  wire::json_append_string(text, spec.text);
+  if (chat) {
+    prompt += R"(,{"role":"assistant","content":)" + text + "}]";
+  } else {
+    prompt += std::string_view(text).substr(1);
+  }
+  Splice splice(request);
+  splice.set(field->name, prompt);
+  if (chat && kind_ != Kind::kLlamaCpp) {
+    splice.set("add_generation_prompt", "false");
+    splice.set("continue_final_message", "true");
+  }
+  const std::string limit = std::to_string(spec.max_tokens);
+  const std::string minimum = std::to_string(std::max<std::int64_t>(spec.min_tokens, 0));
+  bool has_limit = false;
+  for (const std::string_view name : {"max_tokens", "max_completion_tokens", "n_predict"}) {
+    const Field* own = request.find(name);
+    if (own == nullptr || own->kind == wire::JsonKind::kNull || spec.max_tokens <= 0) continue;
+    splice.set(name, limit);
+    has_limit = true;
+  }
+  if (!has_limit && spec.max_tokens > 0) splice.set("max_tokens", limit);
+  if (request.min_tokens > 0) splice.set("min_tokens", minimum);
+  out.body = splice.body();
+  return out;
 }
 
 std::optional<std::string> Dialect::assembly_refused_by(const ClientRequest& request) const {

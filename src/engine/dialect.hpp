@@ -46,6 +46,13 @@ struct EngineLoad {
   double generation_tokens_total = -1;
 };
 
+/// What goes to another engine where only the text is known.
+struct TextSpec {
+  std::string_view text;        // that the client has, not empty
+  std::int64_t max_tokens = 0;  // what remains; 0: no limit known
+  std::int64_t min_tokens = 0;  // rebased
+};
+
 class Dialect {
  public:
   static const Dialect& of(Kind kind);
@@ -56,6 +63,10 @@ class Dialect {
   /// that forbids it. An allow-list: what is not known here forbids. A request that does not stream
   /// must be one whose whole body can be made from a stream too (see assembly_refused_by).
   std::optional<std::string> tokens_refused_by(const ClientRequest& request) const;
+
+  /// nullopt when mode `text` may be used: the same allow-list of plain text, and no prefix of the
+  /// client's own (a last message of the assistant, a prompt of ids).
+  std::optional<std::string> text_refused_by(const ClientRequest& request) const;
 
   /// Why a request that does not stream is not generated as one although its fields allow it: it is
   /// so short that starting anew costs as much, or the engine's stream tells less than its whole
@@ -73,6 +84,10 @@ class Dialect {
   /// sampling defaults, so what the client left out stays out. Precondition: tokens_refused_by is
   /// nullopt, spec.max_tokens > 0.
   WireRequest resume(const ClientRequest& request, const ResumeSpec& spec) const;
+
+  /// The client's own body with the text so far as an assistant prefix, in the form that this
+  /// engine continues, and the limits rebased. Precondition: text_refused_by is nullopt.
+  WireRequest resume_text(const ClientRequest& request, const TextSpec& spec) const;
 
   /// How many tokens the request may generate: the client's limit or the endpoint's default (vLLM
   /// completions: 16; everything else: what fits), at most model_len - prompt_tokens. `model_len`

@@ -91,6 +91,51 @@ TEST(DialectFirst, NothingIsAddedWhereIdsCouldNotBeUsed) {
   }
 }
 
+TEST(DialectText, ChatGetsTheTextAsAnOpenMessageOfTheAssistant) {
+  const auto request =
+      scan(Endpoint::kChat, R"({"model":"m","messages":[{"role":"user","content":"x"}],)"
+                            R"("stream":true,"max_tokens":20,"user":null})");
+  const auto& openai = Dialect::of(Kind::kOpenAi);
+  ASSERT_EQ(openai.text_refused_by(request), std::nullopt);
+  const auto call = openai.resume_text(request, {.text = "a\"b", .max_tokens = 7});
+  EXPECT_EQ(call.path, "/v1/chat/completions");
+  EXPECT_FALSE(call.ids_added);
+  EXPECT_EQ(call.body,
+            R"({"add_generation_prompt":false,"continue_final_message":true,"model":"m",)"
+            R"("messages":[{"role":"user","content":"x"},{"role":"assistant","content":"a\"b"}],)"
+            R"("stream":true,"max_tokens":7,"user":null})");
+  EXPECT_EQ(llama().resume_text(request, {.text = "a", .max_tokens = 7}).body,
+            R"({"model":"m","messages":[{"role":"user","content":"x"},)"
+            R"({"role":"assistant","content":"a"}],"stream":true,"max_tokens":7,"user":null})");
+}
+
+TEST(DialectText, CompletionsGetItBehindThePrompt) {
+  const auto request =
+      scan(Endpoint::kCompletions, R"({"prompt":"Once \u00fc","stream":true,"min_tokens":9})");
+  const auto& vllm = Dialect::of(Kind::kVllm);
+  ASSERT_EQ(vllm.text_refused_by(request), std::nullopt);
+  const auto call = vllm.resume_text(request, {.text = " upon", .max_tokens = 12, .min_tokens = 5});
+  EXPECT_EQ(call.body,
+            R"({"max_tokens":12,"prompt":"Once \u00fc upon","stream":true,"min_tokens":5})");
+}
+
+TEST(DialectText, RefusesWhatItCannotContinue) {
+  const auto refused = [](Endpoint endpoint, const std::string& body) {
+    return Dialect::of(Kind::kOpenAi).text_refused_by(scan(endpoint, body)).value_or("");
+  };
+  const std::string user = R"("messages":[{"role":"user","content":"x"}])";
+  EXPECT_EQ(refused(Endpoint::kChat, "{" + user + "}"), "no stream");
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"tools":[{}],)" + user + "}"), "tools");
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"n":2,)" + user + "}"), "n");
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"mystery":2,)" + user + "}"),
+            "unknown field: mystery");
+  EXPECT_EQ(refused(Endpoint::kChat,
+                    R"({"stream":true,"messages":[{"role":"assistant","content":"x"}]})"),
+            "last message");
+  EXPECT_EQ(refused(Endpoint::kChat, R"({"stream":true,"messages":[]})"), "last message");
+  EXPECT_EQ(refused(Endpoint::kCompletions, R"({"stream":true,"prompt":[1,2]})"), "prompt of ids");
+}
+
 TEST(DialectResume, VllmStatesEverything) {
   const auto request = scan(
       Endpoint::kChat,

@@ -106,8 +106,12 @@ Result<EngineInfo> Probe::read_models(std::string_view body) {
     const auto owner = find_string(entry, {"owned_by"});
     if (owner == "vllm") info.kind = Kind::kVllm;
     if (owner == "llamacpp") info.kind = Kind::kLlamaCpp;
+    if (owner == "sglang") info.name = "SGLang";
     read_model(info, entry);
   }
+  if (info.kind == Kind::kVllm) info.name = "vLLM";
+  if (info.kind == Kind::kLlamaCpp) info.name = "llama.cpp";
+  if (info.name.empty()) info.name = "an OpenAI-like engine";
   return info;
 }
 
@@ -121,6 +125,10 @@ Step<EngineInfo> Probe::after_models(int status, std::string_view body) {
   auto info = read_models(body);
   if (!info) return info.error();
   info_ = std::move(*info);
+  if (info_.name == "SGLang") {
+    stage_ = Stage::kServerInfo;
+    return get("/server_info");
+  }
   if (info_.kind == Kind::kOpenAi || base_model(info_) == nullptr) return std::move(info_);
   const bool vllm = info_.kind == Kind::kVllm;
   stage_ = vllm ? Stage::kVersion : Stage::kProps;
@@ -236,6 +244,9 @@ Step<EngineInfo> Probe::next(int status, std::string_view body) {
     case Stage::kWholeChat:
       if (good) info_.whole_chat = body;
       return ask_whole(Stage::kWholeText);
+    case Stage::kServerInfo:
+      if (good) info_.version = find_string(body, {"version"}).value_or(std::string());
+      return std::move(info_);
     case Stage::kWholeText: break;
   }
   if (good) info_.whole_completions = body;

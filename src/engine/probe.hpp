@@ -5,6 +5,7 @@
 // POST /tokenize of its EOS text. 3. POST /tokenize of the probe text. 4. a greedy generation of 16
 // tokens from its first ids (vLLM /v1/completions, llama.cpp /completion). 5. four tokens from each
 // endpoint that clients call, not streamed: how its whole bodies look.
+// SGLang (owned_by "sglang") is served as an OpenAI-like engine and asked for its version only.
 // Only a failure of step 1 fails the probe; a later step that is refused leaves its part unknown
 // (an identity of 0 never equals another).
 #pragma once
@@ -33,12 +34,13 @@ struct ModelInfo {
 struct EngineInfo {
   Kind kind = Kind::kOpenAi;
   std::string version;
-  std::string fingerprint;                    // system_fingerprint as raw JSON; empty unknown
-  std::vector<ModelInfo> models;              // aliases are models of their own
-  std::uint64_t tokens_identity = 0;          // equal: the same ids for the same text; 0 unknown
-  std::uint64_t exact_identity = 0;           // equal: the same next token; 0 unknown
-  std::vector<core::TokenId> eos_ids;         // llama.cpp; vLLM does not tell
-  std::int64_t slots = 0;                     // requests at a time; 0 unknown
+  std::string name;                    // for people: "vLLM", "SGLang", "an OpenAI-like engine"
+  std::string fingerprint;             // system_fingerprint as raw JSON; empty unknown
+  std::vector<ModelInfo> models;       // aliases are models of their own
+  std::uint64_t tokens_identity = 0;   // equal: the same ids for the same text; 0 unknown
+  std::uint64_t exact_identity = 0;    // equal: the same next token; 0 unknown
+  std::vector<core::TokenId> eos_ids;  // llama.cpp; vLLM does not tell
+  std::int64_t slots = 0;              // requests at a time; 0 unknown
   std::string whole_chat, whole_completions;  // whole answers, raw; empty: none was given
 };
 
@@ -59,7 +61,8 @@ class Probe {
     kTokenize,
     kGenerate,
     kWholeChat,
-    kWholeText
+    kWholeText,
+    kServerInfo
   };
   Step<EngineInfo> after_models(int status, std::string_view body);
   Step<EngineInfo> ask_tokenize();

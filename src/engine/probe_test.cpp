@@ -127,6 +127,19 @@ TEST(Probe, AnythingElseIsOpenAiLike) {
   EXPECT_EQ(answers.asked.size(), 1U);
 }
 
+TEST(Probe, SglangIsRecognisedAndServedAsOpenAiLike) {
+  Answers answers;
+  answers.models =
+      R"({"object":"list","data":[{"id":"x","owned_by":"sglang","max_model_len":4096}]})";
+  answers.generated = R"({"version":"0.5.23"})";
+  const auto info = info_of(answers);
+  EXPECT_EQ(info.kind, Kind::kOpenAi);
+  EXPECT_EQ(info.name, "SGLang");
+  EXPECT_EQ(info.version, "0.5.23");
+  EXPECT_EQ(info.models.at(0).max_len, 4096);
+  EXPECT_EQ(info.tokens_identity, 0U);
+}
+
 TEST(Probe, EqualEnginesAreEqualAndEachDifferenceCounts) {
   const EngineInfo one = info_of(vllm());
   const EngineInfo two = info_of(vllm());

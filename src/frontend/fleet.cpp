@@ -248,11 +248,29 @@ void Fleet::renew() {
       if (before != nullptr) log_change(worker, status.state);
     }
     next->view.workers.push_back(std::move(status));
-    next->facts.push_back({worker.endpoint, worker.info.kind, worker.info.fingerprint, worker.whole,
-                           worker.authorization});
+    next->facts.push_back({worker.endpoint, worker.info.kind, worker.info.fingerprint,
+                           taken_for(worker), worker.whole, worker.authorization});
   }
   snapshot_ = std::move(next);
   if (ticker_) publish_(snapshot_);  // before start() nobody listens
+}
+
+// For the log and /health: what the engine was taken for, and what a failure of it would cost.
+std::string Fleet::taken_for(const Worker& worker) const {
+  if (!worker.has_info) return "not identified yet";
+  const auto& modes = options_->migration;
+  std::string line = "taken for " + worker.info.name;
+  if (!worker.info.version.empty()) line += " " + worker.info.version;
+  if (!worker.info.models.empty()) line += ", model " + worker.info.models.front().name;
+  line += ": a failure ";
+  if (!modes.restart && !modes.tokens && !modes.text) {
+    return line + "ends the request (continuation.modes is empty)";
+  }
+  if (modes.tokens && worker.info.tokens_identity != 0) return line + "costs a pause (mode tokens)";
+  if (modes.restart) line += "before the first token costs a pause (mode restart); ";
+  line += modes.restart ? "after it, " : "after the first token, ";
+  if (modes.text) return line + "another worker goes on from the text (mode text)";
+  return line + "one clear error (mode text in continuation.modes would go on from the text)";
 }
 
 void Fleet::log_change(const Worker& worker, WorkerState state) {
@@ -265,11 +283,7 @@ void Fleet::log_change(const Worker& worker, WorkerState state) {
   if (state != WorkerState::kRemoved)
     line += " (" + std::string(worker.machine->last_reason()) + ")";
   if (state == WorkerState::kReady && worker.has_info) {
-    line += ": taken for " + std::string(engine::to_string(worker.info.kind));
-    if (!worker.info.models.empty()) line += ", model " + worker.info.models.front().name;
-    line += worker.info.tokens_identity != 0 ? "; a failure costs a pause (mode tokens)"
-                                             : "; a failure before the first token costs a pause "
-                                               "(mode restart), after it the stream";
+    line += ": " + taken_for(worker);
   }
   std::fprintf(stderr, "%s\n", line.c_str());
 }

@@ -29,6 +29,7 @@ struct EngineFacts {
   http::Endpoint endpoint;
   engine::Kind kind = engine::Kind::kOpenAi;
   std::string fingerprint;  // raw JSON, of the engine's build
+  std::string taken_for;    // what it was taken for and what that means for a failure
   /// By endpoint: how its whole bodies look; null where that is not known.
   std::array<std::shared_ptr<const engine::WholeTemplate>, 2> whole;
   std::string authorization;  // "Bearer KEY"; empty: it has no key. A secret
@@ -98,6 +99,7 @@ class Fleet {
   net::Task<void> read_load(std::size_t index);
   bool serve_same(const Worker& a, const Worker& b) const;
   void compare_pace(Instant now);
+  std::string taken_for(const Worker& worker) const;
 
   net::Core& core_;
   std::shared_ptr<const ServeOptions> options_;

@@ -58,6 +58,7 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
     const auto& dialect = engine::Dialect::of(kind);
     spec.tokens_allowed.push_back(kind != engine::Kind::kOpenAi &&
                                   !dialect.tokens_refused_by(request));
+    spec.text_allowed.push_back(!dialect.text_refused_by(request));
     spec.drops_held_text.push_back(kind == engine::Kind::kLlamaCpp);
     spec.default_max.push_back(
         std::max<std::int64_t>(0, dialect.default_max_tokens(request, 0, 0)));
@@ -355,6 +356,12 @@ void RequestDriver::open(const core::OpenAttempt& open) {
     spec.min_tokens = open.min_tokens;
     call = dialect.resume(*request_, spec);
     if (!open.exact) approximate_ = true;
+  } else if (open.mode == core::Mode::kText) {
+    engine::TextSpec spec;
+    spec.text = machine_->sent_text();
+    spec.max_tokens = open.max_tokens;
+    spec.min_tokens = open.min_tokens;
+    call = dialect.resume_text(*request_, spec);
   } else {
     call = dialect.first(*request_, open.with_ids);
   }

@@ -120,6 +120,7 @@ class RequestDriver final : public core::RequestActions,
   void complete_whole();
   std::string_view whole_fidelity() const;
   std::string_view fidelity() const;
+  std::string_view text_fidelity() const;
   engine::Counts counts() const;
   void finish(int status, std::string_view outcome);
   void write_access_line();

@@ -19,7 +19,8 @@ engine::Counts RequestDriver::counts() const {
 // What a failure would cost from now on.
 std::string_view RequestDriver::fidelity() const {
   const auto& view = core_.fleet().view;
-  if (attempts_.empty() || !attempts_.back()->opened().with_ids) return "none";
+  const auto otherwise = text_fidelity();
+  if (attempts_.empty() || !attempts_.back()->opened().with_ids) return otherwise;
   const auto& mine = view.workers[attempts_.back()->opened().worker];
   bool same_ids = false;
   for (const auto& other : view.workers) {
@@ -30,7 +31,20 @@ std::string_view RequestDriver::fidelity() const {
       return "exact";
     }
   }
-  return same_ids ? "approximate" : "none";
+  return same_ids ? "approximate" : otherwise;
+}
+
+// Where ids can't go on.
+std::string_view RequestDriver::text_fidelity() const {
+  const auto& spec = machine_->spec();
+  const auto serves = [&](const core::WorkerStatus& worker) {
+    const auto kind = static_cast<std::size_t>(worker.kind);
+    return worker.model(spec.model) != nullptr && kind < spec.text_allowed.size() &&
+           spec.text_allowed[kind];
+  };
+  // The worker itself may be one of them, restarted.
+  const bool any = std::ranges::any_of(core_.fleet().view.workers, serves);
+  return core_.options().migration.text && any ? "text" : "none";
 }
 
 void RequestDriver::send_head() {

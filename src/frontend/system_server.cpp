@@ -56,6 +56,16 @@ std::string health_body(const SystemState& state, const FleetSnapshot& snapshot,
   out += "},\"requests_running\":" + std::to_string(state.requests());
   out += ",\"discovery_age_seconds\":" +
          std::to_string(static_cast<std::int64_t>(seconds(net::now() - snapshot.at)));
+  out += ",\"engines\":{";
+  bool first_engine = true;
+  for (std::size_t i = 0; i < snapshot.facts.size(); ++i) {
+    if (snapshot.view.workers[i].state == WorkerState::kRemoved) continue;
+    if (!std::exchange(first_engine, false)) out += ',';
+    wire::json_append_string(out, snapshot.view.workers[i].name);
+    out += ':';
+    wire::json_append_string(out, snapshot.facts[i].taken_for);
+  }
+  out += '}';
   out += ",\"warnings\":[";
   bool first_warning = true;
   const auto warn = [&](std::string_view code, std::string_view message) {

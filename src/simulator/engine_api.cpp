@@ -25,8 +25,9 @@ std::string_view path_of(std::string_view target) {
 EngineApi::EngineApi(EngineApiOptions options)
     : options_(std::move(options)),
       model_(options_.engine),
-      dialect_(options_.engine.dialect == Dialect::kVllm ? make_vllm_dialect()
-                                                         : make_llama_dialect()),
+      dialect_(!options_.plain_as.empty()                  ? make_plain_dialect(options_.plain_as)
+               : options_.engine.dialect == Dialect::kVllm ? make_vllm_dialect()
+                                                           : make_llama_dialect()),
       ids_(options_.engine.seed ^ 0x1d5) {}
 
 EngineApi::~EngineApi() = default;

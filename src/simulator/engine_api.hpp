@@ -55,7 +55,9 @@ namespace hf::simulator {
 
 struct EngineApiOptions {
   EngineOptions engine;
-  std::string model = "sim";                    // the id in /v1/models; llama.cpp accepts any name
+  /// Over the vLLM dialect's model: no ids, no tokenizer, no counts; "" is off.
+  std::string plain_as;       // "openai": no /health either; "sglang": says that it is SGLang
+  std::string model = "sim";  // the id in /v1/models; llama.cpp accepts any name
   std::int64_t unix_at_zero_s = 1'795'314'000;  // unix time at Instant{}: for `created` and `date`
   bool other_endpoints = false;   // off: 404, as a model that only generates was recorded
   std::string api_key;            // not empty: 401 without it, except for health and statistics

@@ -134,5 +134,7 @@ class EngineDialect {
 
 std::unique_ptr<EngineDialect> make_vllm_dialect();
 std::unique_ptr<EngineDialect> make_llama_dialect();
+/// `as`: "openai" or "sglang".
+std::unique_ptr<EngineDialect> make_plain_dialect(std::string as);
 
 }  // namespace hf::simulator

@@ -5,7 +5,7 @@
 
 namespace hf::simulator {
 
-class VllmDialect final : public EngineDialect {
+class VllmDialect : public EngineDialect {
  public:
   bool generates(std::string_view method, std::string_view path) const override;
   std::expected<GenerateCall, Page> parse(std::string_view path, std::string_view body,
