@@ -1,4 +1,5 @@
 """The admin listener: cancel by id (scenarios cancel_stop, cancel_kill) and who may call it."""
+import asyncio
 import json
 import os
 import socket
@@ -98,6 +99,36 @@ async def test_cancel(tmp_path, dialect, mode, phase):
         assert failed["state"] == "failed" and "RequestMachine{st=done" in failed["line"]
         status, _, body = await cancel(w, ids[0], mode)
         assert status == 404 and b"GET /v1/requests lists" in body
+
+
+@pytest.mark.parametrize("mode", ["stop", "kill"])
+@each_dialect
+async def test_cancel_of_an_answer_that_is_not_streamed(tmp_path, dialect, mode):
+    """stop keeps what was produced where the answer is assembled; kill is an error."""
+    async with world(tmp_path, dialect, itl_ms=20, max_model_len=32768) as w:
+        body = make_body(CHAT, 0, max_tokens=20000)
+        del body["stream"], body["stream_options"]
+        asked = asyncio.create_task(call(w.frontend.port, "POST", CHAT, body))
+
+        async def under_way():
+            found = await running(w)
+            return found and found[0]["tokens"] >= 5 and found[0]["id"]
+        own = await eventually("some tokens of it", under_way)
+        status, _, answer = await cancel(w, own, mode)
+        assert status == 200, answer
+        status, _, answer = await asked
+        answer = json.loads(answer)
+        if mode == "kill":
+            assert status == 410 and answer["error"]["code"] == "cancelled", answer
+        else:
+            choice = answer["choices"][0]
+            assert status == 200 and choice["finish_reason"] == "stop", answer
+            count = answer["usage"]["completion_tokens"]
+            assert count >= 5
+            want = (await w.reference(CHAT, [make_body(CHAT, 0, max_tokens=count + 10)]))[0]
+            assert choice["message"]["content"] and want.text.startswith(
+                choice["message"]["content"])
+        await w.counters_are_zero()
 
 
 async def test_one_of_many_is_cancelled(tmp_path):
