@@ -452,6 +452,11 @@ const std::vector<Field<ModelOptions>>& model_keys() {
     out.push_back(maybe_duration_field<ModelOptions>(
         "token_limit", [](auto& o) -> auto& { return o.token_limit; }, milliseconds(10), hours(1),
         "as `token_limit`"));
+    out.push_back(single<ModelOptions, std::optional<bool>>(
+        "continuation.text", "true | false", [](auto& o) -> auto& { return o.text; },
+        maybe<bool>(parse_switch),
+        maybe<bool>([](const bool& value) { return std::string(value ? "true" : "false"); }),
+        "mode `text` for this model, whatever `continuation.modes` says"));
     return out;
   }();
   return keys;

@@ -245,7 +245,7 @@ TEST(ConfigLoad, WrongEnginesAreTold) {
 TEST(ConfigLoad, ModelsHaveSettingsOfTheirOwn) {
   const auto loaded =
       load(with_file("models:\n  org/m-3.1:\n    fallback: [a, b]\n    admission: {hold: 3m}\n"
-                     "    token_limit: 5s\n  n: {first_token_limit: 2m}\n"));
+                     "    token_limit: 5s\n  n: {first_token_limit: 2m, continuation: {text: true}}\n"));
   ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
   const auto& model = loaded.options.models.at("org/m-3.1");
   EXPECT_EQ(model.fallback, (std::vector<std::string>{"a", "b"}));
@@ -253,6 +253,8 @@ TEST(ConfigLoad, ModelsHaveSettingsOfTheirOwn) {
   EXPECT_EQ(model.token_limit, std::chrono::seconds(5));
   EXPECT_FALSE(model.first_token_limit);
   EXPECT_EQ(loaded.options.models.at("n").first_token_limit, std::chrono::minutes(2));
+  EXPECT_FALSE(model.text);
+  EXPECT_EQ(loaded.options.models.at("n").text, true);
 }
 
 TEST(ConfigLoad, AdminIsAnAddressOrAGroup) {

@@ -258,10 +258,15 @@ void Fleet::renew() {
 // For the log and /health: what the engine was taken for, and what a failure of it would cost.
 std::string Fleet::taken_for(const Worker& worker) const {
   if (!worker.has_info) return "not identified yet";
-  const auto& modes = options_->migration;
+  auto modes = options_->migration;
   std::string line = "taken for " + worker.info.name;
   if (!worker.info.version.empty()) line += " " + worker.info.version;
-  if (!worker.info.models.empty()) line += ", model " + worker.info.models.front().name;
+  if (!worker.info.models.empty()) {
+    const auto& name = worker.info.models.front().name;
+    line += ", model " + name;
+    const auto own = options_->models.find(name);
+    if (own != options_->models.end()) modes.text = own->second.text.value_or(modes.text);
+  }
   line += ": a failure ";
   if (!modes.restart && !modes.tokens && !modes.text) {
     return line + "ends the request (continuation.modes is empty)";

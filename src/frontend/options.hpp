@@ -28,6 +28,7 @@ struct ModelOptions {
   std::optional<Duration> admission_hold;
   std::optional<Duration> first_token_limit;
   std::optional<Duration> token_limit;
+  std::optional<bool> text;  // mode `text` for this model, or not
 };
 
 /// `limits`: 0 is no limit where it is a number of things.

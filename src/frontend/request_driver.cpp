@@ -148,6 +148,7 @@ core::MigrationOptions RequestDriver::limits_of(std::string_view model) const {
     limits.first_token_limit = own.first_token_limit.value_or(limits.first_token_limit);
     limits.token_limit = own.token_limit.value_or(limits.token_limit);
     limits.admission_hold = own.admission_hold.value_or(limits.admission_hold);
+    limits.text = own.text.value_or(limits.text);
   }
   return limits;
 }

@@ -44,7 +44,7 @@ std::string_view RequestDriver::text_fidelity() const {
   };
   // The worker itself may be one of them, restarted.
   const bool any = std::ranges::any_of(core_.fleet().view.workers, serves);
-  return core_.options().migration.text && any ? "text" : "none";
+  return limits_of(spec.model).text && any ? "text" : "none";
 }
 
 void RequestDriver::send_head() {

@@ -42,6 +42,17 @@ async def test_goes_on_from_the_text_where_it_was_asked_to(tmp_path, dialect, pa
         await w.counters_are_zero()
 
 
+async def test_one_model_alone_may_opt_in(tmp_path):
+    settings = tmp_path / "holdfast.yaml"
+    settings.write_text("models: {m: {continuation: {text: true}}}\n")
+    async with world(tmp_path, "openai", serve=("--config", str(settings))) as w:
+        bodies = [make_body(CHAT, 0, max_tokens=60)] * 10
+        want = await w.reference(CHAT, bodies)
+        assert_went_on_from_text(await killed_in_mid_stream(w, CHAT, bodies), want)
+        orphans = w.orphans(await w.log_lines(10))
+        assert len(orphans) >= 2 and all(l["modes"] == ["text"] for l in orphans)
+
+
 @each_plain
 async def test_without_it_one_clear_error_after_the_first_token(tmp_path, dialect):
     async with world(tmp_path, dialect) as w:
