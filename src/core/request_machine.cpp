@@ -158,14 +158,25 @@ void RequestMachine::on_owner_event(Instant now, const UpstreamEvent& event) {
     return;
   }
   switch (event.kind) {
-    case EventKind::kDone: attempt_failed(now, id, Reason::kEarlyEnd); return;
+    case EventKind::kDone:
+      if (spec_.choices == 0 && choices_ended_ > 0) {
+        end_attempt(owner_, false);  // only the engine knows how many ends there are
+        complete(now);
+      } else {
+        attempt_failed(now, id, Reason::kEarlyEnd);
+      }
+      return;
     case EventKind::kRole:
       if (rebuilt_ || sent_role_) return;
       sent_role_ = true;
       sent_anything_ = true;
       actions_.forward(id);
       return;
-    case EventKind::kUsage: return;  // before the finish reason: ours alone, counts are noted
+    case EventKind::kUsage:
+      if (spec_.choices != 0 || choices_ended_ == 0) return;  // ours alone, counts are noted
+      usage_sent_ = true;
+      actions_.forward(id);
+      return;
     case EventKind::kOther:
       if (rebuilt_) return;
       sent_anything_ = true;
@@ -202,10 +213,10 @@ void RequestMachine::after_finish(Instant now, const UpstreamEvent& event) {
       actions_.forward(owner_->id);
       return;
     case EventKind::kOther:
-      if (!rebuilt_) actions_.forward(owner_->id);
-      return;
     case EventKind::kRole:
     case EventKind::kTokens:
+      if (!rebuilt_) actions_.forward(owner_->id);
+      return;
     case EventKind::kError: return;
   }
 }
@@ -279,6 +290,9 @@ void RequestMachine::forward_event(Instant now, const UpstreamEvent& event) {
   sent_anything_ = true;
   actions_.forward(owner_->id);
   if (event.finish == Finish::kNone) return;
+  choices_ended_ += std::max(1, event.choices_ended);
+  if (spec_.choices != 1) opaque_sent_ = true;  // one choice's end is not the answer's
+  if (spec_.choices == 0 || choices_ended_ < spec_.choices) return;
   finished_at_ = now;
   state_ = State::kFinishing;
 }

@@ -70,6 +70,7 @@ struct RequestSpec {
   std::uint64_t session = 0;          // hash of its session; 0: none
   std::size_t body_bytes = 0;         // what it holds while it waits
   bool stream = true;
+  std::int64_t choices = 1;  // that each end on their own; 0: several, nobody knows how many
   bool include_usage = false;
   std::vector<bool> tokens_allowed;        // by kind: every field is re-entrant there; without
                                            // `stream`: the whole body can be made from a stream
@@ -435,6 +436,7 @@ class RequestMachine {
   bool tokens_refused_ = false;  // one engine did not take our prefix
   bool usage_sent_ = false;
   Finish finish_ = Finish::kNone;
+  std::int64_t choices_ended_ = 0;
   bool end_told_ = false;  // how many tokens there were at the finish reason
   std::int64_t prompt_tokens_ = -1;
   std::int64_t final_count_ = -1;

@@ -324,4 +324,12 @@ Result<ClientRequest> scan_request(core::Endpoint endpoint, std::string body) {
   return request;
 }
 
+std::int64_t choices_of(const ClientRequest& request) {
+  if (request.has(Feature::kPromptList)) return 0;
+  const auto* field = request.find("n");
+  if (field == nullptr || field->neutral) return 1;
+  std::int64_t n = 0;
+  return wire::json_int(request.value_of(*field), n) && n > 0 ? n : 0;
+}
+
 }  // namespace hf::engine

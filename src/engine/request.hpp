@@ -79,6 +79,9 @@ struct ClientRequest {
   std::string_view value_of(const Field& field) const { return field.value.of(body); }
 };
 
+/// How many choices its answer has; 0: several, and only the engine knows how many.
+std::int64_t choices_of(const ClientRequest& request);
+
 /// Reads a body of any bytes. Errors (kBadInput, kTooLarge) are the client's: their detail names
 /// the field and fits the message of an OpenAI 400.
 Result<ClientRequest> scan_request(core::Endpoint endpoint, std::string body);

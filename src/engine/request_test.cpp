@@ -135,5 +135,19 @@ TEST(Request, RefusesWithAWordForTheClient) {
   EXPECT_EQ(refusal(many + "}"), "the body has more than 256 fields");
 }
 
+TEST(ScanRequest, CountsTheChoicesThatItsAnswerWillHave) {
+  const auto count = [](std::string_view body) {
+    auto request = scan_request(core::Endpoint::kCompletions, std::string(body));
+    return request ? choices_of(*request) : -1;
+  };
+  EXPECT_EQ(count(R"({"prompt":"a"})"), 1);
+  EXPECT_EQ(count(R"({"prompt":"a","n":null})"), 1);
+  EXPECT_EQ(count(R"({"prompt":"a","n":3})"), 3);
+  EXPECT_EQ(count(R"({"prompt":[1,2],"n":3})"), 3);
+  EXPECT_EQ(count(R"({"prompt":"a","n":"3"})"), 0);
+  EXPECT_EQ(count(R"({"prompt":["a","b"]})"), 0);
+  EXPECT_EQ(count(R"({"prompt":["a","b"],"n":2})"), 0);
+}
+
 }  // namespace
 }  // namespace hf::engine

@@ -123,6 +123,7 @@ void StreamReader::read_finish(JsonReader& json) {
   if (json.peek() == JsonKind::kString) {
     finish_text_.clear();
     json.read_string(finish_text_);
+    ++event_.meaning.choices_ended;
   } else {
     json.skip();
   }

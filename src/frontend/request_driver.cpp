@@ -53,6 +53,7 @@ core::RequestSpec RequestDriver::spec_of(const engine::ClientRequest& request, s
   spec.model = std::move(model);
   spec.stream = request.stream;
   spec.include_usage = request.include_usage;
+  spec.choices = engine::choices_of(request);
   for (int i = 0; i < kKinds; ++i) {
     const auto kind = static_cast<engine::Kind>(i);
     const auto& dialect = engine::Dialect::of(kind);
