@@ -393,7 +393,7 @@ void RequestMachine::open_plain(Instant now, std::size_t index, bool is_hedge, b
 // The same worker is asked again in another way.
 void RequestMachine::reopen(Instant now, std::size_t index) {
   const bool failed_before = is_excluded(index) && !ids_off_;
-  if (takes_work(worker(index).state) && !failed_before) {
+  if (worker(index).state == WorkerState::kReady && !failed_before) {
     open_plain(now, index, false, false, false);
     return;
   }

@@ -84,6 +84,7 @@ TEST(World, FoundSeeds) {
            123349U,  // a stop string across the break, short of min_tokens
            146173U,  // a retry without budget was an error at once instead of a wait
            241195U,  // the engine's own stop string hid an earlier one across the break
+           917123U,  // the whole body was asked for at a worker that had become slow
        }) {
     const auto result = run_world(seed, {});
     EXPECT_TRUE(result.violations.empty()) << what_went_wrong(result);
