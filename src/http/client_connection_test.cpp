@@ -36,6 +36,7 @@ class ClientConnectionTest : public testing::Test {
   }
   // A connected pair.
   RawSocket connect() {
+    on_core([this] { connection_.reset(); });  // an earlier one belongs to the core
     connection_.emplace(core_, to(listener_.port()));
     const auto connected = net::run_blocking(core_, connection_->connect(limit()), kTestLimit);
     EXPECT_TRUE(connected && connected->has_value());
