@@ -1,5 +1,5 @@
-"""Every feature of docs/features.md on real processes: what the engine sends goes through untouched,
-and a failure in mid-stream costs what the table says: tokens, or one clear error."""
+"""Every feature of docs/features.md on real processes: what the engine sends goes through
+untouched, and a failure in mid-stream costs what the table says: tokens, or one clear error."""
 import re
 
 import pytest
