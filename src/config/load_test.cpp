@@ -245,7 +245,8 @@ TEST(ConfigLoad, WrongEnginesAreTold) {
 TEST(ConfigLoad, ModelsHaveSettingsOfTheirOwn) {
   const auto loaded =
       load(with_file("models:\n  org/m-3.1:\n    fallback: [a, b]\n    admission: {hold: 3m}\n"
-                     "    token_limit: 5s\n  n: {first_token_limit: 2m, continuation: {text: true}}\n"));
+                     "    token_limit: 5s\n"
+                     "  n: {first_token_limit: 2m, continuation: {text: true}}\n"));
   ASSERT_TRUE(loaded.ok()) << loaded.problems.front();
   const auto& model = loaded.options.models.at("org/m-3.1");
   EXPECT_EQ(model.fallback, (std::vector<std::string>{"a", "b"}));

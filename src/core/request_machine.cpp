@@ -159,13 +159,10 @@ void RequestMachine::on_owner_event(Instant now, const UpstreamEvent& event) {
   }
   switch (event.kind) {
     case EventKind::kDone:
-      if (spec_.choices == 0 && choices_ended_ > 0) {
-        end_attempt(owner_, false);  // only the engine knows how many ends there are
-        complete(now);
-      } else {
-        attempt_failed(now, id, Reason::kEarlyEnd);
-      }
-      return;
+      if (spec_.choices != 0 || choices_ended_ == 0)
+        return attempt_failed(now, id, Reason::kEarlyEnd);
+      end_attempt(owner_, false);  // only the engine knows how many ends there are
+      return complete(now);
     case EventKind::kRole:
       if (rebuilt_ || sent_role_) return;
       sent_role_ = true;
