@@ -195,6 +195,8 @@ void DataCore::cut_slow_clients(Instant now) {
   for (auto* clients : {&waiting_, &served_}) {
     for (const auto& client : *clients) {
       auto& connection = *client.connection;
+      if (connection.unsent() == 0) continue;
+      connection.flush_now();  // what was never offered to the kernel is no backlog
       if (connection.unsent() == 0 || now - connection.write_progress_at() < limit) continue;
       shared_.metrics.clients_cut_total.with("slow")->add();
       connection.cut();
