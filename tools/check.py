@@ -85,7 +85,7 @@ def steps():
         Step("sim", "1,000 simulated worlds",
              "build/release/holdfast sim --seeds 1000 --from 1", 10, ("release-build",)),
         Step("e2e", "failure scenarios on real processes, real llama.cpp included",
-             pytest("e2e", "tests/e2e"), 25, ("release-build",), binary("release")),
+             pytest("e2e", "tests/e2e"), 40, ("release-build",), binary("release")),
         Step("clients", "official SDKs, LangChain, AI SDK and curl, through kills",
              pytest("clients", "tests/clients"), 12, ("release-build",), binary("release")),
         Step("demo", "the demonstration on llama.cpp", "/usr/bin/python3 tools/demo.py", 5,
