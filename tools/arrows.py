@@ -21,7 +21,7 @@ ARROWS = {
     "telemetry": {"base", "wire", "net", "http"},
     "simulator": {"base", "core", "routing", "wire", "engine"},
     "engine_server": {"base", "wire", "net", "http", "simulator"},
-    "chaos": {"base", "wire", "net", "http"},
+    "chaos": {"base", "wire", "net", "http", "config"},
 }
 ARROWS["frontend"] = {"base", "core", "routing", "wire", "engine", "net", "http", "plane",
                       "discovery", "telemetry"}
