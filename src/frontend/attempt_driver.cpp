@@ -210,8 +210,9 @@ net::Task<void> AttemptDriver::read_stream() {
     auto used = decoder_->decode(raw_, body_);
     const bool broken = !used;
     raw_.clear();
-    if (!take_events()) co_return;
-    request_->settle();
+    const bool goes_on = take_events();
+    request_->settle();  // also what an attempt wrote that is over now
+    if (!goes_on) co_return;
     if (broken) {
       failed(Reason::kProtocol);
       co_return;

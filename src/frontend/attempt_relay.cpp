@@ -42,8 +42,9 @@ net::Task<void> AttemptDriver::read_relay() {
     auto used = decoder_->decode(raw_, body_);
     if (used) raw_.erase(0, *used);
     if (is_held_ && body_.size() > kHeldBytesMax) is_held_ = false;
-    if (!is_held_ && !(is_stream ? pass_events() : pass_bytes())) co_return;
+    const bool goes_on = is_held_ || (is_stream ? pass_events() : pass_bytes());
     request_->settle();
+    if (!goes_on) co_return;
     if (!used) {
       failed(Reason::kProtocol);
       co_return;

@@ -90,9 +90,13 @@ void DataCore::announce_drain() {
 void DataCore::drain() {
   core_.post([this] {
     draining_ = true;
-    if (listener_) listener_->finish();
-    closed_.store(true);
+    core_.spawn(close_listener(), "last connections");
   });
+}
+
+net::Task<void> DataCore::close_listener() {
+  if (listener_) co_await listener_->finish();
+  closed_.store(true);
 }
 
 void DataCore::close_idle() {
@@ -195,9 +199,8 @@ void DataCore::cut_slow_clients(Instant now) {
   for (auto* clients : {&waiting_, &served_}) {
     for (const auto& client : *clients) {
       auto& connection = *client.connection;
-      if (connection.unsent() == 0) continue;
-      connection.flush_now();  // what was never offered to the kernel is no backlog
-      if (connection.unsent() == 0 || now - connection.write_progress_at() < limit) continue;
+      const auto stuck = connection.stuck_since();
+      if (!stuck || now - *stuck < limit) continue;
       shared_.metrics.clients_cut_total.with("slow")->add();
       connection.cut();
     }

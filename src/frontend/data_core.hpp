@@ -129,6 +129,7 @@ class DataCore {
   void every_second(Instant now);
   void cut_slow_clients(Instant now);
   void count_refusals();
+  net::Task<void> close_listener();
 
   Shared shared_;
   std::shared_ptr<const ServeOptions> options_;

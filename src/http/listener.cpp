@@ -70,11 +70,22 @@ ErrorCode bind_and_listen(net::Acceptor& acceptor, const net::Tcp::endpoint& end
 
 struct Listener::State {
   explicit State(net::Core& on) : core(on), acceptor(on.executor()) {}
+
+  void hand_over(net::Socket socket) {
+    ErrorCode ignored;
+    socket.non_blocking(true, ignored);
+    socket.set_option(net::Tcp::no_delay(true), ignored);
+    core.spawn(handler(std::move(socket)), "http connection");
+  }
+
   net::Core& core;
   net::Acceptor acceptor;
   net::Signal closed{core};
+  net::Signal loop_ended{core};
   Handler handler;
   bool is_closed = false;
+  bool is_finishing = false;  // what was accepted before the close is still handed over
+  bool loop_runs = false;
 };
 
 Listener::Listener(std::shared_ptr<State> state, Endpoint endpoint)
@@ -115,23 +126,25 @@ Result<std::vector<std::unique_ptr<Listener>>> Listener::open_on_all(
 }
 
 void Listener::start(Handler handler) {
-  state_->handler = handler;
-  state_->core.spawn(accept_loop(state_, std::move(handler)), "listener");
+  state_->handler = std::move(handler);
+  state_->loop_runs = true;
+  state_->core.spawn(accept_loop(state_), "listener");
 }
 
-void Listener::finish() {
+net::Task<void> Listener::finish() {
+  const auto state = state_;
+  state->is_finishing = true;
   ErrorCode error;
-  state_->acceptor.non_blocking(true, error);
-  while (!state_->is_closed && !error && state_->handler) {
-    net::Socket socket(state_->core.executor());
-    state_->acceptor.accept(socket, error);
-    if (error) break;
-    ErrorCode ignored;
-    socket.non_blocking(true, ignored);
-    socket.set_option(net::Tcp::no_delay(true), ignored);
-    state_->core.spawn(state_->handler(std::move(socket)), "http connection");
+  state->acceptor.non_blocking(true, error);
+  while (!state->is_closed && !error && state->handler) {
+    net::Socket socket(state->core.executor());
+    state->acceptor.accept(socket, error);
+    if (!error) state->hand_over(std::move(socket));
+    if (error == net::asio::error::connection_aborted) error.clear();
   }
   close();
+  // The loop may have taken one that it was not told of yet.
+  while (state->loop_runs) co_await state->loop_ended.wait();
 }
 
 void Listener::close() {
@@ -142,23 +155,21 @@ void Listener::close() {
   state_->closed.notify_all();
 }
 
-net::Task<void> Listener::accept_loop(std::shared_ptr<State> state, Handler handler) {
+net::Task<void> Listener::accept_loop(std::shared_ptr<State> state) {
   while (!state->is_closed) {
     net::Socket socket(state->core.executor());
     const auto [error] = co_await state->acceptor.async_accept(socket, net::tok);
-    if (state->is_closed) break;
-    if (!error) {
-      ErrorCode ignored;
-      socket.non_blocking(true, ignored);
-      socket.set_option(net::Tcp::no_delay(true), ignored);
-      state->core.spawn(handler(std::move(socket)), "http connection");
-    } else if (error == net::asio::error::no_descriptors ||
-               error == net::asio::error::no_buffer_space ||
-               error == boost::system::errc::too_many_files_open_in_system) {
+    if (!error && (!state->is_closed || state->is_finishing)) {
+      state->hand_over(std::move(socket));
+    } else if (!state->is_closed && (error == net::asio::error::no_descriptors ||
+                                     error == net::asio::error::no_buffer_space ||
+                                     error == boost::system::errc::too_many_files_open_in_system)) {
       co_await state->closed.wait_until(net::after(net::now(), kFullPause));
     }
     // Anything else concerns one connection that went away before we took it.
   }
+  state->loop_runs = false;
+  state->loop_ended.notify_all();
 }
 
 }  // namespace hf::http

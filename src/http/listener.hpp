@@ -42,8 +42,9 @@ class Listener {
   /// Stops listening; handlers that run go on. Clients that wait to be accepted are reset.
   /// Idempotent.
   void close();
-  /// Takes those that wait to be accepted first.
-  void finish();
+  /// Like close(), but first hands over all that wait to be accepted; ends when the last one was. The
+  /// listener may go meanwhile.
+  net::Task<void> finish();
 
   /// What was bound, with the real port.
   const Endpoint& endpoint() const { return endpoint_; }
@@ -51,7 +52,7 @@ class Listener {
  private:
   struct State;
   Listener(std::shared_ptr<State> state, Endpoint endpoint);
-  static net::Task<void> accept_loop(std::shared_ptr<State> state, Handler handler);
+  static net::Task<void> accept_loop(std::shared_ptr<State> state);
 
   std::shared_ptr<State> state_;
   Endpoint endpoint_;

@@ -1,9 +1,11 @@
 #include "http/listener.hpp"
 
 #include <atomic>
+#include <boost/asio/buffer.hpp>
 #include <future>
 #include <gtest/gtest.h>
 #include <utility>
+#include <vector>
 
 #include "http/message.hpp"
 #include "http/raw_socket_for_tests.hpp"
@@ -87,6 +89,40 @@ TEST(Listener, HandsOverSocketsUntilClosed) {
   ::close(fd);
   core.stop();
   core.join();
+}
+
+net::Task<void> finish_it(Listener& listener, std::promise<void>* finished) {
+  co_await listener.finish();
+  finished->set_value();
+}
+
+// The one that the loop has taken and was not told of yet is not lost.
+TEST(Listener, FinishHandsOverAllThatWait) {
+  constexpr int kClients = 5;
+  net::Core core("test");
+  auto listener = Listener::open(core, on("127.0.0.1:0"));
+  ASSERT_TRUE(listener.has_value());
+  int accepted = 0;
+  std::promise<void> finished;
+  (*listener)->start([&](net::Socket socket) -> net::Task<void> {
+    ++accepted;
+    co_await socket.async_write_some(net::asio::buffer("!", 1), net::tok);
+  });
+  std::vector<RawSocket> clients;
+  core.post([&] {  // behind the start of the loop; before it hears of any client
+    for (int i = 0; i < kClients; ++i)
+      clients.push_back(RawSocket::connect((*listener)->endpoint().port));
+    // Two turns later the loop has taken two, and has been told of one.
+    core.post([&] {
+      core.post([&] { core.spawn(finish_it(**listener, &finished), "finish"); });
+    });
+  });
+  core.start();
+  ASSERT_EQ(finished.get_future().wait_for(kTestLimit), std::future_status::ready);
+  for (auto& client : clients) EXPECT_EQ(client.read_to_end(), "!");
+  core.stop();
+  core.join();
+  EXPECT_EQ(accepted, kClients);
 }
 
 TEST(Listener, SeveralCoresShareOnePortAndNobodyElseDoes) {

@@ -434,7 +434,8 @@ net::Task<bool> ServerConnection::drain(std::shared_ptr<State> state, std::size_
   }
 }
 
-Instant ServerConnection::write_progress_at() const {
+std::optional<Instant> ServerConnection::stuck_since() const {
+  if (!state_->is_writer_running || state_->unsent() == 0) return std::nullopt;
   return state_->write_progress_at;
 }
 

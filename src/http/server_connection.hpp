@@ -5,13 +5,14 @@
 // that is full reading stops, and with it the noticing, until read_request() makes room.
 // Writing: append to out(), then flush_now(): it writes at once as much as the socket takes; the
 // rest is left to one background writer. Nothing here bounds out(): the caller looks at unsent(),
-// waits in drained(), or cuts the client by write_progress_at().
+// waits in drained(), or cuts the client by stuck_since().
 #pragma once
 
 #include <cstddef>
 #include <expected>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.hpp"
@@ -61,9 +62,9 @@ class ServerConnection {
   net::Task<bool> drained(std::size_t bytes, Instant deadline = kNever);
   /// Bytes of a next request are here, read or not.
   bool has_input() const;
-  /// When the kernel last took bytes, or when the present backlog began; meaningful when
-  /// unsent() > 0.
-  Instant write_progress_at() const;
+  /// Since when the kernel, which was offered bytes, has taken none of them; none: it took all that it
+  /// was offered. Bytes in out() that were not flushed yet are no backlog.
+  std::optional<Instant> stuck_since() const;
 
   /// The client ended its side, reset, or we closed.
   bool gone() const;
