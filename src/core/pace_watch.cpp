@@ -14,6 +14,7 @@ bool PaceWatch::change(Instant now, bool slow) {
 bool PaceWatch::look(Instant now, const Pace& own, Duration peers, bool idle, bool may_turn_slow) {
   const bool settled = changed_at_ == Instant{} || now - changed_at_ >= kChangeEvery;
   const bool compared = own.is_known() && peers > Duration::zero();
+  peers = std::max(peers, kPeersMin);
   if (!slow_) {
     if (!compared || !settled || !may_turn_slow || own.median <= 5 * peers) return false;
     const bool again = changed_at_ != Instant{} && now - changed_at_ < 2 * kChangeEvery;

@@ -1,9 +1,10 @@
 // Is a worker much slower than its peers? (behaviour.md §4, `slow worker`.)
 //
-// Slow: the median of its gaps over 3 s is more than 5 × its peers', from at least 20 gaps. Cleared
-// when it stays below 2 × for 10 s. A slow worker whose streams all moved away shows no pace at
-// all: it is tried again after a minute, after twice as long each time that it proves slow again.
-// At most one change a minute.
+// Slow: the median of its gaps over 3 s is more than 5 × its peers', from at least 20 gaps. Peers
+// count as 10 ms at least: whose tokens come in bunches (through a proxy, after a pause) has a
+// median near zero, which proves nothing about the others. Cleared when it stays below 2 × for 10
+// s. A slow worker whose streams all moved away shows no pace at all: it is tried again after a
+// minute, after twice as long each time that it proves slow again. At most one change a minute.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,10 @@
 
 namespace hf::core {
 
-/// Gaps between tokens over the last three seconds.
+/// How far back gaps are looked at.
+inline constexpr Duration kPaceLooksBack = std::chrono::seconds(3);
+
+/// Gaps between tokens over that time.
 struct Pace {
   Duration median{};
   std::uint64_t gaps = 0;
@@ -31,6 +35,7 @@ class PaceWatch {
  private:
   bool change(Instant now, bool slow);
 
+  static constexpr Duration kPeersMin = std::chrono::milliseconds(10);
   static constexpr Duration kChangeEvery = std::chrono::minutes(1);
   static constexpr Duration kClearAfter = std::chrono::seconds(10);
   static constexpr Duration kTrialMax = std::chrono::minutes(16);

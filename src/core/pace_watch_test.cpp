@@ -37,6 +37,15 @@ TEST(PaceWatch, FiveTimesItsPeersIsSlow) {
   EXPECT_TRUE(watch.watch.is_slow());
 }
 
+TEST(PaceWatch, PeersWhoseTokensComeInBunchesProveNothing) {
+  Watch watch;
+  EXPECT_FALSE(watch.look({.median = milliseconds(50), .gaps = 20}, std::chrono::microseconds(65)));
+  EXPECT_TRUE(watch.look(kSlow, std::chrono::microseconds(65)));
+  EXPECT_FALSE(watch.look_for(minutes(2), {.median = milliseconds(20), .gaps = 20},
+                              std::chrono::microseconds(65)));
+  EXPECT_TRUE(watch.look_for(seconds(11), kFast, std::chrono::microseconds(65)));
+}
+
 TEST(PaceWatch, FewGapsOrNoPeersProveNothing) {
   Watch watch;
   EXPECT_FALSE(watch.look({.median = milliseconds(900), .gaps = 19}));

@@ -18,6 +18,8 @@ constexpr std::uint32_t kProbesBusy = 2;
 constexpr Duration kSuspectTrial = seconds(10);
 // A silence that proved harmless is not suspected again for so long, nor one of twice its length.
 constexpr Duration kHarmlessFor = seconds(60);
+// A pause of ours that long shows in what is compared over kPaceLooksBack.
+constexpr Duration kDistorting = seconds(1);
 }  // namespace
 
 WorkerMachine::WorkerMachine(std::shared_ptr<WorkerCells> cells, std::uint64_t seed)
@@ -77,7 +79,7 @@ WorkerMachine::Wish WorkerMachine::usable(std::string_view reason) {
 }
 
 WorkerMachine::Wish WorkerMachine::compared(Instant now, const Pace& own, Duration peers) {
-  if (!takes_work(state_)) return {};
+  if (!takes_work(state_) || now < pace_from_) return {};
   const bool idle = cells_->running.load(std::memory_order_relaxed) == 0;
   if (!pace_.look(now, own, peers, idle, may_eject_for_silence_)) return {};
   if (pace_.is_slow()) return became(WorkerState::kSlow, "slow");
@@ -224,9 +226,10 @@ void WorkerMachine::attempt_succeeded(Instant now) {
   breaker_.succeeded(now);
 }
 
-void WorkerMachine::restart_clocks(Instant now) {
+void WorkerMachine::restart_clocks(Instant now, Duration late) {
   clock_start_ = now;
   probes_failed_ = 0;
+  if (late >= kDistorting) pace_from_ = now + kPaceLooksBack + kDistorting;
 }
 
 }  // namespace hf::core

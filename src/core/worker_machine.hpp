@@ -45,8 +45,10 @@ class WorkerMachine {
   void attempt_succeeded(Instant now);
   /// Its own pace beside its peers'; call it every quarter of a second or so.
   Wish compared(Instant now, const Pace& own, Duration peers);
-  /// Our own loop was late or paused: silence up to now proves nothing.
-  void restart_clocks(Instant now);
+  /// Our own loop was late, or paused, for that long: silence up to now proves nothing. After a
+  /// second or more what piled up meanwhile is read in one go: nor do gaps, until they are too old
+  /// to be looked at.
+  void restart_clocks(Instant now, Duration late = {});
   /// Called by the fleet before a silent worker is declared dead: half of a model's workers at
   /// most.
   void set_may_eject(bool may) { may_eject_for_silence_ = may; }
@@ -88,6 +90,7 @@ class WorkerMachine {
   Instant alive_at_{};
   Instant clock_start_{};  // silence is counted from here at the earliest
   Instant suspect_since_{};
+  Instant pace_from_{};  // before that gaps tell of us, not of it
   std::string_view last_reason_ = "start";
 };
 

@@ -201,6 +201,25 @@ TEST(WorkerMachine, ASlowOneIsSlowUntilItsPaceIsGoodAgain) {
   EXPECT_EQ(worker.machine.state(), State::kReady);
 }
 
+TEST(WorkerMachine, AfterAPauseOfOursNoPaceIsCompared) {
+  Worker worker;
+  worker.make_ready().with_stream();
+  const Pace slow{.median = milliseconds(600), .gaps = 30};
+  worker.machine.restart_clocks(worker.now, seconds(3));
+  worker.now += milliseconds(3999);
+  EXPECT_FALSE(worker.machine.compared(worker.now, slow, milliseconds(10)).changed);
+  worker.now += milliseconds(1);
+  EXPECT_TRUE(worker.machine.compared(worker.now, slow, milliseconds(10)).changed);
+}
+
+TEST(WorkerMachine, ALittleLatenessOfOursDoesNotHideASlowWorker) {
+  Worker worker;
+  worker.make_ready().with_stream();
+  const Pace slow{.median = milliseconds(600), .gaps = 30};
+  worker.machine.restart_clocks(worker.now, milliseconds(999));
+  EXPECT_TRUE(worker.machine.compared(worker.now, slow, milliseconds(10)).changed);
+}
+
 TEST(WorkerMachine, SlownessTakesAtMostHalfOfAModelsWorkers) {
   Worker worker;
   worker.make_ready().with_stream();

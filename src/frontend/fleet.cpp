@@ -23,7 +23,7 @@ constexpr Duration kForgetAfter = std::chrono::minutes(10);  // a gone worker's 
 constexpr Duration kLoadEvery = std::chrono::seconds(1);
 constexpr Duration kLoadAgain = std::chrono::seconds(30);  // where the page is not there
 constexpr Duration kCompareEvery = std::chrono::milliseconds(250);
-constexpr std::size_t kPaceSeconds = 3;
+constexpr std::size_t kPaceSeconds = core::kPaceLooksBack / std::chrono::seconds(1);
 constexpr std::size_t kProbeBodyMax = 4 * 1024 * 1024;
 
 // The key itself is never logged or shown; that it is missing is.
@@ -139,7 +139,7 @@ void Fleet::succeeded(std::size_t worker) {
 
 void Fleet::tick(Instant now, Duration lag) {
   if (lag > kLateLoop) {
-    for (auto& worker : workers_) worker.machine->restart_clocks(now);
+    for (auto& worker : workers_) worker.machine->restart_clocks(now, lag);
   }
   tend_removed(now);
   for (std::size_t i = 0; i < workers_.size(); ++i) {

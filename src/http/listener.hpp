@@ -42,8 +42,8 @@ class Listener {
   /// Stops listening; handlers that run go on. Clients that wait to be accepted are reset.
   /// Idempotent.
   void close();
-  /// Like close(), but first hands over all that wait to be accepted; ends when the last one was. The
-  /// listener may go meanwhile.
+  /// Like close(), but first hands over all that wait to be accepted; ends when the last one was.
+  /// The listener may go meanwhile.
   net::Task<void> finish();
 
   /// What was bound, with the real port.

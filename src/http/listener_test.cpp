@@ -113,9 +113,7 @@ TEST(Listener, FinishHandsOverAllThatWait) {
     for (int i = 0; i < kClients; ++i)
       clients.push_back(RawSocket::connect((*listener)->endpoint().port));
     // Two turns later the loop has taken two, and has been told of one.
-    core.post([&] {
-      core.post([&] { core.spawn(finish_it(**listener, &finished), "finish"); });
-    });
+    core.post([&] { core.post([&] { core.spawn(finish_it(**listener, &finished), "finish"); }); });
   });
   core.start();
   ASSERT_EQ(finished.get_future().wait_for(kTestLimit), std::future_status::ready);

@@ -62,8 +62,8 @@ class ServerConnection {
   net::Task<bool> drained(std::size_t bytes, Instant deadline = kNever);
   /// Bytes of a next request are here, read or not.
   bool has_input() const;
-  /// Since when the kernel, which was offered bytes, has taken none of them; none: it took all that it
-  /// was offered. Bytes in out() that were not flushed yet are no backlog.
+  /// Since when the kernel, which was offered bytes, has taken none of them; none: it took all that
+  /// it was offered. Bytes in out() that were not flushed yet are no backlog.
   std::optional<Instant> stuck_since() const;
 
   /// The client ended its side, reset, or we closed.

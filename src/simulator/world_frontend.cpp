@@ -88,6 +88,7 @@ void Frontend::run(std::function<void()> what) {
 void Frontend::pause(Duration how_long) {
   if (is_paused()) return;
   paused_until_ = commons_.schedule.now() + how_long;
+  paused_for_ = how_long;
   commons_.schedule.at(paused_until_, [this] { resume_process(); });
 }
 
@@ -95,7 +96,7 @@ void Frontend::pause(Duration how_long) {
 // read before timers act.
 void Frontend::resume_process() {
   const auto now = commons_.schedule.now();
-  for (auto& worker : workers_) worker->machine.restart_clocks(now);
+  for (auto& worker : workers_) worker->machine.restart_clocks(now, paused_for_);
   for (auto& core : cores_) {
     for (auto* run : core->open) run->restart_clocks();
   }

@@ -97,6 +97,7 @@ class Frontend {
   std::vector<std::unique_ptr<DataCore>> cores_;
   std::vector<std::function<void()>> backlog_;
   Instant paused_until_{};
+  Duration paused_for_{};
   std::uint64_t version_ = 0;
   std::uint64_t control_ticks_ = 0;
   core::AdmissionQueue admission_;
