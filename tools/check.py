@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -19,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 REPORTS = BUILD / "reports"
 PYTEST = "/usr/bin/python3 -m pytest -q -p no:cacheprovider"
+PARALLEL = "-n 4"  # most of what such a test does is to wait
 TSAN_MODULES = ("net", "http", "frontend", "telemetry")
 # Time limits of engines and probes hold on a sanitized binary too; these cover its paths.
 SANITIZED_SCENARIOS = ("tests/e2e/test_scenarios.py -k 'test_worker_kill or test_worker_hang or "
@@ -35,6 +37,7 @@ class Step:
     minutes_max: float
     needs: tuple = ()
     environment: dict = dataclasses.field(default_factory=dict)
+    is_beside: bool = False  # runs at low priority beside the steps after it
     result: str = ""
     seconds: float = 0.0
 
@@ -80,32 +83,33 @@ def steps():
         Step("debug-build", "debug build", build("debug"), 15),
         Step("debug-unit", "unit tests, debug", ctest("debug"), 10, ("debug-build",)),
         Step("release-build", "release build", build("release", "holdfast"), 15),
+        Step("asan-build", "build with ASan and UBSan, fuzz targets", build("asan"), 25),
+        Step("fuzz", f"each fuzz target for {FUZZ_S} s", f"nice -n 19 tools/fuzz.sh {FUZZ_S}", 20,
+             ("asan-build",), is_beside=True),
         Step("docs", "commands and flags of the documents",
              pytest("docs", "tests/tools/test_docs.py"), 3, ("release-build",), binary("release")),
         Step("sim", "1,000 simulated worlds",
              "build/release/holdfast sim --seeds 1000 --from 1", 10, ("release-build",)),
         Step("e2e", "failure scenarios on real processes, real llama.cpp included",
-             pytest("e2e", "tests/e2e"), 40, ("release-build",), binary("release")),
+             pytest("e2e", f"{PARALLEL} tests/e2e"), 40, ("release-build",), binary("release")),
         Step("clients", "official SDKs, LangChain, AI SDK and curl, through kills",
-             pytest("clients", "tests/clients"), 12, ("release-build",), binary("release")),
+             pytest("clients", f"{PARALLEL} tests/clients"), 12, ("release-build",),
+             binary("release")),
         Step("demo", "the demonstration on llama.cpp", "/usr/bin/python3 tools/demo.py", 5,
              ("release-build",), binary("release")),
         Step("demo-sim", "the demonstration on simulated engines",
              "/usr/bin/python3 tools/demo.py --sim", 3, ("release-build",), binary("release")),
-        Step("asan-build", "build with ASan and UBSan, fuzz targets", build("asan"), 25),
         Step("asan-unit", "unit tests with ASan and UBSan", ctest("asan"), 15, ("asan-build",),
              sanitizers),
         Step("asan-e2e", "some of the failure scenarios with ASan and UBSan",
-             pytest("asan-e2e", SANITIZED_SCENARIOS), 10, ("asan-build",),
+             pytest("asan-e2e", f"{PARALLEL} {SANITIZED_SCENARIOS}"), 10, ("asan-build",),
              binary("asan") | sanitizers),
         Step("tsan-build", "build with TSan", build("tsan", tsan_targets), 20),
         Step("tsan-unit", "tests of the threaded modules with TSan",
              gtest_programs("tsan", TSAN_MODULES), 10, ("tsan-build",), sanitizers),
         Step("tsan-e2e", "some of the failure scenarios with TSan",
-             pytest("tsan-e2e", SANITIZED_SCENARIOS), 10, ("tsan-build",),
+             pytest("tsan-e2e", f"{PARALLEL} {SANITIZED_SCENARIOS}"), 10, ("tsan-build",),
              binary("tsan") | sanitizers),
-        Step("fuzz", f"each fuzz target for {FUZZ_S} s", f"tools/fuzz.sh {FUZZ_S}", 15,
-             ("asan-build",)),
         Step("clang-tidy", "clang-tidy on what changed", "/usr/bin/python3 tools/lint.py", 20,
              ("debug-build",)),
     ]
@@ -147,16 +151,21 @@ def run(step):
 
 
 def run_all(chosen):
-    results = {}
+    by_name = {step.name: step for step in chosen}
+    beside = []
     for step in chosen:
-        unmet = [name for name in step.needs if results.get(name, "ok") != "ok"]
+        unmet = [n for n in step.needs if n in by_name and by_name[n].result != "ok"]
         if unmet:
             step.result = "FAILED"
             step.log.write_text(f"not run: {', '.join(unmet)} failed\n")
             print(f"==> {step.name}: not run, {', '.join(unmet)} failed", flush=True)
+        elif step.is_beside:
+            beside.append(threading.Thread(target=run, args=(step,)))
+            beside[-1].start()
         else:
             run(step)
-        results[step.name] = step.result
+    for thread in beside:
+        thread.join()
 
 
 def write_steps_file(chosen):

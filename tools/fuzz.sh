@@ -20,7 +20,7 @@ if [ "${3:-}" ]; then
   [ -d "$seeds" ] || { echo "fuzz.sh: no seeds for $name in tests/fuzz/$name" >&2; exit 1; }
   status=0
   # New inputs go to the first folder, the seeds stay as they are.
-  "$target" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
+  "$target" -max_total_time="$seconds" -max_len=4096 -timeout=25 -rss_limit_mb=1024 \
     -print_final_stats=1 -verbosity=0 -artifact_prefix="$build/found/$name-" \
     "$corpus" "$seeds" >"$log" 2>&1 || status=1
   printf '== %s, %s s\n%s\n' "$name" "$seconds" "$(cat "$log")"
