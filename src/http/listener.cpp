@@ -1,8 +1,10 @@
 #include "http/listener.hpp"
 
+#include <array>
 #include <boost/asio/error.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cerrno>
+#include <linux/filter.h>
 #include <sys/socket.h>
 
 #include "net/clock.hpp"
@@ -14,6 +16,23 @@ namespace {
 using ErrorCode = boost::system::error_code;
 
 constexpr Duration kFullPause = std::chrono::milliseconds(100);
+constexpr Duration kHandshakeMax = std::chrono::milliseconds(50);
+
+// From now on the kernel drops what would open a connection (SYN without ACK, in the 14th byte of
+// the TCP header, where such a filter begins to read). Whoever sent it sends it again a second
+// later, to another listener or into a refusal. Else one that connects between our last accept()
+// and the close would be reset. Where the kernel refuses the filter that small gap stays.
+void turn_away_new(int fd) {
+  std::array<sock_filter, 5> code{{
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, 0xFFFFFFFF),
+  }};
+  const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
+  ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
 
 Error cannot_listen(const ListenOptions& options, const ErrorCode& error) {
   Error result;
@@ -78,6 +97,25 @@ struct Listener::State {
     core.spawn(handler(std::move(socket)), "http connection");
   }
 
+  void take_waiting() {
+    ErrorCode error;
+    acceptor.non_blocking(true, error);
+    while (!is_closed && !error && handler) {
+      net::Socket socket(core.executor());
+      acceptor.accept(socket, error);
+      if (!error) hand_over(std::move(socket));
+      if (error == net::asio::error::connection_aborted) error.clear();
+    }
+  }
+
+  void close() {
+    if (is_closed) return;
+    is_closed = true;
+    ErrorCode ignored;
+    acceptor.close(ignored);
+    closed.notify_all();
+  }
+
   net::Core& core;
   net::Acceptor acceptor;
   net::Signal closed{core};
@@ -134,25 +172,18 @@ void Listener::start(Handler handler) {
 net::Task<void> Listener::finish() {
   const auto state = state_;
   state->is_finishing = true;
-  ErrorCode error;
-  state->acceptor.non_blocking(true, error);
-  while (!state->is_closed && !error && state->handler) {
-    net::Socket socket(state->core.executor());
-    state->acceptor.accept(socket, error);
-    if (!error) state->hand_over(std::move(socket));
-    if (error == net::asio::error::connection_aborted) error.clear();
-  }
-  close();
+  turn_away_new(state->acceptor.native_handle());
+  state->take_waiting();
+  // Handshakes that had begun end meanwhile: the loop takes them.
+  co_await state->closed.wait_until(net::after(net::now(), kHandshakeMax));
+  state->take_waiting();
+  state->close();
   // The loop may have taken one that it was not told of yet.
   while (state->loop_runs) co_await state->loop_ended.wait();
 }
 
 void Listener::close() {
-  if (state_->is_closed) return;
-  state_->is_closed = true;
-  ErrorCode ignored;
-  state_->acceptor.close(ignored);
-  state_->closed.notify_all();
+  state_->close();
 }
 
 net::Task<void> Listener::accept_loop(std::shared_ptr<State> state) {

@@ -42,8 +42,9 @@ class Listener {
   /// Stops listening; handlers that run go on. Clients that wait to be accepted are reset.
   /// Idempotent.
   void close();
-  /// Like close(), but first hands over all that wait to be accepted; ends when the last one was.
-  /// The listener may go meanwhile.
+  /// Like close(), but nobody who is connected is reset: new ones are turned away (they find the
+  /// port closed a second later), those that wait are handed over. Ends when the last one was,
+  /// after 50 ms or a little more. The listener may go meanwhile.
   net::Task<void> finish();
 
   /// What was bound, with the real port.

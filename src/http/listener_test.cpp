@@ -4,6 +4,9 @@
 #include <boost/asio/buffer.hpp>
 #include <future>
 #include <gtest/gtest.h>
+#include <optional>
+#include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -96,6 +99,19 @@ net::Task<void> finish_it(Listener& listener, std::promise<void>* finished) {
   finished->set_value();
 }
 
+/// What the server says to a new client; none: refused.
+std::optional<std::string> connect_and_read(std::uint16_t port) {
+  RawSocket client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::connect(client.fd(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0)
+    return client.read_to_end();
+  if (errno == ECONNREFUSED) return std::nullopt;
+  return "reset";
+}
+
 // The one that the loop has taken and was not told of yet is not lost.
 TEST(Listener, FinishHandsOverAllThatWait) {
   constexpr int kClients = 5;
@@ -121,6 +137,37 @@ TEST(Listener, FinishHandsOverAllThatWait) {
   core.stop();
   core.join();
   EXPECT_EQ(accepted, kClients);
+}
+
+// Clients that connect all the time while it closes: each is served, or refused, never reset.
+TEST(Listener, FinishResetsNobody) {
+  net::Core core("test");
+  auto listener = Listener::open(core, on("127.0.0.1:0"));
+  ASSERT_TRUE(listener.has_value());
+  const auto port = (*listener)->endpoint().port;
+  std::promise<void> finished;
+  std::atomic<int> served = 0;
+  (*listener)->start([&](net::Socket socket) -> net::Task<void> {
+    ++served;
+    co_await socket.async_write_some(net::asio::buffer("!", 1), net::tok);
+  });
+  core.start();
+  std::atomic<int> reset = 0;
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.emplace_back([&] {
+      while (const auto answer = connect_and_read(port)) {
+        if (*answer != "!") ++reset;
+      }
+    });
+  }
+  while (served < 100) std::this_thread::yield();
+  core.post([&] { core.spawn(finish_it(**listener, &finished), "finish"); });
+  EXPECT_EQ(finished.get_future().wait_for(kTestLimit), std::future_status::ready);
+  for (auto& client : clients) client.join();
+  EXPECT_EQ(reset, 0);
+  core.stop();
+  core.join();
 }
 
 TEST(Listener, SeveralCoresShareOnePortAndNobodyElseDoes) {

@@ -71,7 +71,7 @@ async def test_cancel(tmp_path, dialect, mode, phase):
         if phase != "queue":
             async def none_there():
                 return await engines_run(w) == 0
-            await eventually("the engines were told", none_there, deadline=30)
+            await eventually("the engines were told", none_there)
         kept = mode == "stop" and phase == "decode"
         for s in got:
             if kept:

@@ -270,7 +270,9 @@ async def test_client_gone(tmp_path, dialect, phase):
         if phase != "queue":
             async def none_there():
                 return await engines_run() == 0
-            await eventually("the engines were told", none_there, deadline=5)
+            await eventually("the engines were told", none_there)
+            stats = [await get_json(e.port, "/sim/stats") for e in w.engines]
+            assert sum(s["aborted"] for s in stats) >= 100, "some ran to their own end"
         await eventually("requests zero", lambda: requests_are_zero(w))
         lines = await w.log_lines(100)
         assert all(l["status"] == 499 and l["outcome"] == "client_gone" for l in lines)
