@@ -241,6 +241,31 @@ TEST(Hedge, TellsHowEachEnded) {
   EXPECT_EQ(machine.record().hedges_dropped, 0U);
 }
 
+TEST(Hedge, EndsWithARequestThatItsOwnerRefused) {
+  Bench bench;
+  bench.spec.tokens_allowed = {false, false};
+  bench.probes_answered = true;
+  auto& machine = bench.start();
+  bench.run(milliseconds(10'010));
+  EXPECT_EQ(bench.log(), (Log{"open 1@0 first plain", "open 2@1 restart plain"}));
+  machine.on_status(bench.now, 1, 422, {});
+  EXPECT_EQ(bench.log(), (Log{"cancel 2", "relay 1"}));
+  EXPECT_EQ(bench.cells(1).running.load(), 0);
+}
+
+TEST(Restart, ARefusalAfterTheRoleIsOneError) {
+  Bench bench;
+  bench.spec.endpoint = Endpoint::kChat;
+  bench.spec.tokens_allowed = {false, false};
+  auto& machine = bench.start();
+  bench.role(1);
+  bench.failed(1);
+  EXPECT_EQ(bench.log().back(), "open 2@1 restart plain");
+  // The head of the stream is out: the engine's own answer would be a second one.
+  machine.on_status(bench.now, 2, 400, {});
+  EXPECT_EQ(bench.log(), (Log{"fail 400 engine_refused"}));
+}
+
 TEST(Hedge, WithoutBudgetItIsCounted) {
   Bench bench;
   bench.hedges.take(1);

@@ -296,6 +296,7 @@ void RequestMachine::forward_event(Instant now, const UpstreamEvent& event) {
 
 void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
   auto text = event.text;
+  owner_->own_text += text.size();
   if (!swallow_.empty()) {
     const bool ended = event.finish != Finish::kNone;
     if (!swallow(text) || (ended && !swallow_.empty())) {
@@ -315,10 +316,10 @@ void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
   }
   if (!spec_.stop.empty()) ledger_.set_text_in_sync(false);
   if (event.finish == Finish::kNone) return;
-  const bool by_string =
-      event.finish == Finish::kStop && (event.ids.empty() || !is_end_id(event.ids.back()));
+  const bool by_string = event.finish == Finish::kStop && !event.at_end_token &&
+                         (event.ids.empty() || !is_end_id(event.ids.back()));
   if (by_string && matcher_.holds()) {
-    out = matcher_.push_stop();
+    out = matcher_.push_stop(owner_->own_text, event.stop_string);
     if (out.stopped) {
       say(out.text);
       finish_with(now, Finish::kStop, out.stop);

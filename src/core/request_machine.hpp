@@ -280,6 +280,7 @@ class RequestMachine {
     Instant last_event{};
     std::size_t tokens = 0;    // that it brought
     std::size_t base = 0;      // ledger size that it continues
+    std::size_t own_text = 0;  // bytes of text that it brought behind that
     std::int64_t count = -1;   // the engine's own, of this attempt
     std::int64_t prefill = 0;  // still in the cells
     bool got_token = false;
@@ -354,6 +355,7 @@ class RequestMachine {
   void stand_in_queue(Instant now, bool was_admitted);
   Instant wait_limit() const;
   void give_up_waiting(Instant now);
+  void end_refused(AttemptId id, int status);
   void refuse(std::string_view why);
   int deaths_seen() const;
   bool is_poison() const;

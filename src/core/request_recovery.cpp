@@ -471,7 +471,23 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
     open_plain(now, *other, false, false, false);
     return;
   }
+  end_refused(id, status);
+}
+
+// The engine says that the request itself is wrong: that is the answer.
+void RequestMachine::end_refused(AttemptId id, int status) {
+  if (spec_.stream && sent_anything_) {
+    // The head of the stream is out (a role chunk of the attempt before): no other can follow.
+    fail({.status = status,
+          .type = "invalid_request_error",
+          .code = "engine_refused",
+          .message = "The worker that was to take over refused this request with status " +
+                     std::to_string(status) + ".",
+          .should_retry = false});
+    return;
+  }
   leave_queue();
+  if (has_hedge()) drop_hedge(record_.hedges_dropped);
   state_ = State::kDone;
   sent_anything_ = true;
   actions_.relay_whole(id);

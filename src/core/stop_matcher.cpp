@@ -32,11 +32,13 @@ StopMatcher::Output StopMatcher::push(std::string_view text, bool may_stop) {
   return out;
 }
 
-StopMatcher::Output StopMatcher::push_stop() {
+StopMatcher::Output StopMatcher::push_stop(std::size_t own_bytes, std::string_view found) {
+  const auto seam = held_.size() - std::min(own_bytes, held_.size());
   for (const auto& stop : stops_) {
+    if (!found.empty() && stop != found) continue;
     StopMatcher trial = *this;
     auto out = trial.push(stop);
-    if (!out.stopped || out.text.size() >= held_.size()) continue;
+    if (!out.stopped || out.text.size() >= seam) continue;
     held_.clear();
     out.stop = stop;
     return out;

@@ -24,8 +24,10 @@ class StopMatcher {
   /// min_tokens): a stop string that ends in this text is plain text.
   Output push(std::string_view text, bool may_stop = true);
   /// The engine ended its text before a stop string of its own, one of ours. Together with what is
-  /// held back there may be an earlier one: then `stopped`, and what is held is gone.
-  Output push_stop();
+  /// held back there may be an earlier one: then `stopped`, and what is held is gone. The last
+  /// `own_bytes` of all text are that engine's: one that began there it would have found itself.
+  /// `found`: its stop string, empty where it is not told.
+  Output push_stop(std::size_t own_bytes, std::string_view found = {});
   /// The end of the answer without a stop string: what was held back.
   std::string flush();
   void reset() { held_.clear(); }

@@ -72,14 +72,25 @@ TEST(StopMatcher, FindsOneThatTheEnginesOwnStopHides) {
   StopMatcher matcher({"e fore"});
   matcher.push("she fo");
   EXPECT_EQ(matcher.push("r").text, "");  // the engine wrote "re fore" and cut it before its stop
-  const auto out = matcher.push_stop();
+  const auto out = matcher.push_stop(1);
   EXPECT_TRUE(out.stopped);
   EXPECT_EQ(out.text, "");
   EXPECT_FALSE(matcher.holds());
 
   matcher.push("she f");
-  EXPECT_FALSE(matcher.push_stop().stopped);
+  EXPECT_FALSE(matcher.push_stop(0).stopped);
   EXPECT_EQ(matcher.flush(), "e f");
+}
+
+TEST(StopMatcher, TextOfTheEngineItselfHidesNoEarlierStop) {
+  StopMatcher matcher({"abab", "ba"});
+  matcher.push("x");
+  EXPECT_EQ(matcher.push("ab").text, "");
+  // What is held is all its own: with "abab" behind it the engine had stopped sooner.
+  EXPECT_FALSE(matcher.push_stop(2).stopped);
+  // Of "ab" the "a" is older: "abab" may begin there, unless the engine stopped at "ba".
+  EXPECT_FALSE(matcher.push_stop(1, "ba").stopped);
+  EXPECT_TRUE(matcher.push_stop(1).stopped);
 }
 
 TEST(StopMatcher, EmptyStopsAreNone) {

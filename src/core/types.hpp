@@ -56,6 +56,8 @@ struct UpstreamEvent {
   std::span<const TokenId> ids;  // ids that are new with this event, in order
   std::string_view text;         // text that is new with this event, unescaped UTF-8
   Finish finish = Finish::kNone;
+  bool at_end_token = false;     // kStop: surely an end token, not a stop string
+  std::string_view stop_string;  // kStop: the one that it found, where it is told
   int choices_ended = 0;         // how many choices have their finish reason in it
   std::string_view finish_text;  // the finish reason as written ("stop", "tool_calls", …)
   std::int64_t completion_tokens =

@@ -394,6 +394,7 @@ void StreamReader::read_native(JsonReader& json) {
   seen_.choice_count = seen_.choices ? 1 : 0;
   if (!stopped || json.failed()) return;
   if (stop_type == "\"word\"") event_.stop_reason = stopping_word;
+  event_.meaning.at_end_token = stop_type == "\"eos\"";
   // "none", or a word that we don't know: nothing says that this is the end of the answer.
   finish_text_ = stop_type == "\"limit\""                            ? "length"
                  : stop_type == "\"word\"" || stop_type == "\"eos\"" ? "stop"
@@ -428,6 +429,11 @@ void StreamReader::conclude() {
   event.finish_text = finish_text_;
   event.finish = finish_of(finish_text_);
   event.error_message = error_message_;
+  // Raw JSON: one that had to be escaped is left untold.
+  const std::string_view reason = event_.stop_reason;
+  if (reason.size() > 2 && reason.front() == '"' && reason.find('\\') == reason.npos) {
+    event.stop_string = reason.substr(1, reason.size() - 2);
+  }
   if (seen_.choice_count > 1) event.plain = false;
   if (seen_.error) {
     event.kind = EventKind::kError;

@@ -351,6 +351,19 @@ TEST(StreamReaderLlama, DiesInTheMiddleWithoutAWord) {
   }
 }
 
+TEST(StreamReaderLlama, TellsAnEndTokenFromAStopString) {
+  StreamReader reader(llama_options(Called::kTokens));
+  auto read = reader.read(R"({"content":"","tokens":[],"stop":true,"stop_type":"eos"})");
+  ASSERT_TRUE(read);
+  EXPECT_TRUE(read->meaning.at_end_token);
+  EXPECT_EQ(read->meaning.stop_string, "");
+  read = reader.read(
+      R"({"content":"","tokens":[],"stop":true,"stop_type":"word","stopping_word":"b c"})");
+  ASSERT_TRUE(read);
+  EXPECT_FALSE(read->meaning.at_end_token);
+  EXPECT_EQ(read->meaning.stop_string, "b c");
+}
+
 TEST(StreamReaderLlama, AnEndThatSaysNoReasonIsAnAbort) {
   StreamReader reader(llama_options(Called::kTokens));
   const auto read = reader.read(R"({"content":"","tokens":[],"stop":true,"stop_type":"none"})");
