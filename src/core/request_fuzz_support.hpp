@@ -64,7 +64,7 @@ struct Progress {
 };
 
 /// `text` is all that this engine wrote itself.
-inline Progress progress(const Answer& answer, const RequestSpec& spec, std::string text,
+inline Progress progress(const Answer& answer, const RequestSpec& spec, const std::string& text,
                          std::size_t tokens, std::int64_t limit) {
   std::size_t cut = std::string::npos;
   std::size_t hold = 0;
