@@ -22,6 +22,7 @@ int group_of(const StreamResult& stream) {
 
 std::vector<const StreamResult*> lanes_of(const ChaosResult& result) {
   std::vector<const StreamResult*> lanes;
+  lanes.reserve(result.streams.size());
   for (const auto& stream : result.streams) lanes.push_back(&stream);
   std::ranges::sort(lanes, {}, [](const StreamResult* s) {
     return std::pair(group_of(*s), std::pair(s->start_ms, s->id));

@@ -62,6 +62,7 @@ Told read_one(StreamReader& reader, const std::string& event) {
 
 std::vector<Told> read_all(StreamReader& reader, const std::vector<std::string>& events) {
   std::vector<Told> told;
+  told.reserve(events.size());
   for (const auto& event : events) told.push_back(read_one(reader, event));
   return told;
 }
@@ -529,8 +530,8 @@ TEST(StreamReaderProperty, EditsLeaveValidJsonInAnyOrder) {
       R"("__verbose":{"tokens":[1]})",
       R"("prompt_token_ids":[1,2])",
       R"("object":"o")",
-      R"("choices":[{"logprobs":{"content":[{"id":4}]},"index":0,"token_ids":[4],)"
-      R"("delta":{"content":"x"}}])"};
+      std::string(R"("choices":[{"logprobs":{"content":[{"id":4}]},"index":0,"token_ids":[4],)") +
+          R"("delta":{"content":"x"}}])"};
   Random random(7);
   for (int i = 0; i < 4000; ++i) {
     auto some = members;

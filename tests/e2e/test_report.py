@@ -1,4 +1,4 @@
-"""The pages of `holdfast chaos report`, in a real browser: what is drawn, and that nothing fails."""
+"""The pages of `holdfast chaos report` in a real browser: what is drawn, and that nothing fails."""
 import html
 import json
 import pathlib
