@@ -101,6 +101,9 @@ std::string tiles(const ChaosResult& result) {
   std::string out = "<div class=\"tiles\">\n";
   out += tile(number(f.complete) + " / " + number(f.streams), "streams complete",
               f.complete == f.streams ? "good" : "");
+  auto others = f.outcomes;
+  others.erase("complete");
+  if (!others.empty()) out += tile(counted(others), "ended otherwise");
   out += tile(number(f.wrong_tokens), "with a wrong token", f.wrong_tokens == 0 ? "good" : "bad");
   out += tile(number(f.orphans), "struck in mid-answer");
   if (!f.by_mode.empty()) out += tile(counted(f.by_mode), "went on by mode");

@@ -14,10 +14,12 @@ namespace {
 
 namespace json = boost::json;
 
-/// 0: something went wrong with it; 1: a fault struck it; 2: the rest.
+/// 0: what no client should see; 1: an error in order; 2: a fault struck it; 3: the rest.
 int group_of(const StreamResult& stream) {
-  const bool well = stream.outcome == "complete" || stream.outcome == "client_gone";
-  return !well ? 0 : stream.orphan || stream.mode ? 1 : 2;
+  if (stream.outcome == "error" || stream.outcome == "refused") return 1;
+  const bool well = stream.outcome == "complete" || stream.outcome == "client_gone" ||
+                    stream.outcome == "stopped";
+  return !well ? 0 : stream.orphan || stream.mode ? 2 : 3;
 }
 
 std::vector<const StreamResult*> lanes_of(const ChaosResult& result) {

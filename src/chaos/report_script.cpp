@@ -28,7 +28,7 @@ const colour = (engine) => engine < 0 ? 'var(--eu)' : `var(--e${engine % 8})`;
 const engineName = (engine) => data.engines[engine] ?? 'unknown';
 function ms(value) {
   const size = Math.abs(value);
-  if (size >= 1000) return `${+(value / 1000).toFixed(size >= 10000 ? 1 : 2)} s`;
+  if (size >= 999.5) return `${+(value / 1000).toFixed(size >= 10000 ? 1 : 2)} s`;
   return `${+value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)} ms`;
 }
 
@@ -62,14 +62,15 @@ let view = whole;
 const everyGap = data.lanes.flatMap((lane) => lane.times.slice(1).map((t, i) => t - lane.times[i]))
     .sort((a, b) => a - b);
 const usual = everyGap[Math.floor(everyGap.length / 2)] ?? 0;
-const hit = data.lanes.filter((lane) => lane.g === 1 && lane.gap);
+const hit = data.lanes.filter((lane) => lane.g === 2 && lane.gap);
 const longest = (hit.length ? hit : data.lanes)
     .reduce((most, lane) => lane.gap > (most?.gap ?? 0) ? lane : most, null);
 
 const groups = [
   ['went wrong', data.lanes.filter((lane) => lane.g === 0)],
-  ['struck by a fault', data.lanes.filter((lane) => lane.g === 1)],
-  ['not struck', data.lanes.filter((lane) => lane.g === 2)],
+  ['ended in an error', data.lanes.filter((lane) => lane.g === 1)],
+  ['struck by a fault', data.lanes.filter((lane) => lane.g === 2)],
+  ['not struck', data.lanes.filter((lane) => lane.g === 3)],
 ].filter(([, lanes]) => lanes.length > 0);
 const height = data.lanes.length <= 24 ? 18 : data.lanes.length <= 130 ? 11 : 8;
 const tickHeight = height - (height > 12 ? 5 : 3);
@@ -136,7 +137,7 @@ function drawGrid(y) {
 
 // Tokens a second, by engine: who carries the load, and when.
 function drawRates(y, high) {
-  const bins = Math.max(10, Math.floor((width - left - right) / 4));
+  const bins = Math.max(10, Math.floor((width - left - right) / 8));
   const engines = [...data.engines.keys(), -1];
   const counts = new Map(engines.map((engine) => [engine, new Array(bins).fill(0)]));
   const scale = bins / (view[1] - view[0]);
@@ -189,8 +190,8 @@ function clampX(t) {
 // The pauses that mean something: where another engine went on, and what is long for this run.
 function drawGaps(group, lane, y) {
   for (const at of lane.moves) drawGap(group, lane, y, at, 'gap moved');
-  const isLong = lane.gap > 4 * usual && (lane.g !== 2 || lane.gap > 10 * usual);
-  if (lane.gapAt && isLong && !lane.moves.includes(lane.gapAt)) {
+  const isLong = lane.gap > 4 * usual && (lane.g !== 3 || lane.gap > 10 * usual);
+  if (lane.gapAt && (isLong || lane === longest) && !lane.moves.includes(lane.gapAt)) {
     drawGap(group, lane, y, lane.gapAt, 'gap');
   }
 }
@@ -210,7 +211,7 @@ function drawGap(group, lane, y, index, kind) {
 function drawEnd(group, lane, y) {
   if (lane.o === 'complete' || lane.end < view[0] || lane.end > view[1]) return;
   const at = x(lane.end), mid = y + height / 2, r = 3;
-  if (lane.o === 'client_gone') {
+  if (lane.o === 'client_gone' || lane.o === 'stopped') {
     add(group, 'circle', { class: 'over gone', cx: at, cy: mid, r: 2.5 });
   } else {
     add(group, 'path', { class: 'over', style: 'stroke:var(--bad);stroke-width:2',
@@ -219,7 +220,7 @@ function drawEnd(group, lane, y) {
 }
 
 function drawLane(lane, y) {
-  const group = add(svg, 'g', { class: lane.g === 1 ? 'lane hit' : 'lane', 'data-id': lane.i });
+  const group = add(svg, 'g', { class: lane.g === 2 ? 'lane hit' : 'lane', 'data-id': lane.i });
   const mid = y + height / 2;
   const first = lane.times[0] ?? lane.end;
   if (lane.end >= view[0] && lane.start <= view[1]) {
@@ -233,8 +234,9 @@ function drawLane(lane, y) {
   drawEnd(group, lane, y);
   if (height > 9) {
     add(group, 'text', { class: 'name', x: 0, y: mid + 3.4 }, `#${lane.i}`);
-    const word = lane.g === 0 ? (lane.e ?? lane.o) : lane.m ?? (lane.h ? 'struck' : '');
-    const kind = lane.g === 0 ? 'name bad' : 'name mode';
+    const other = lane.o === 'complete' ? '' : lane.o;
+    const word = lane.g < 2 ? (lane.e ?? lane.o) : lane.m ?? (lane.h ? 'struck' : other);
+    const kind = lane.g < 2 ? 'name bad' : 'name mode';
     add(group, 'text', { class: kind, x: left - 8, y: mid + 3.4, 'text-anchor': 'end' },
         word.length > 16 ? `${word.slice(0, 15)}…` : word);
   }

@@ -113,8 +113,8 @@ TEST(Report, AHundredStreamsOfFiveHundredTokensAreSmall) {
   EXPECT_EQ(first.at("g"), 0);
   EXPECT_EQ(first.at("t").as_array().size(), 500U);
   EXPECT_EQ(first.at("w"), (boost::json::array{0, 250, 1, 250}));
-  EXPECT_EQ(data.at("lanes").at(1).at("g"), 1);
-  EXPECT_EQ(data.at("lanes").at(99).at("g"), 2);
+  EXPECT_EQ(data.at("lanes").at(1).at("g"), 2);
+  EXPECT_EQ(data.at("lanes").at(99).at("g"), 3);
 }
 
 TEST(Report, ALongRunIsDrawnInPart) {
