@@ -54,6 +54,8 @@ void RequestMachine::open_text(Instant now, std::size_t index, bool suspect) {
   if (limit > 0 && written >= limit) {
     // Everything was generated before the break, as far as anybody counted.
     if (suspect) worker(index).cells->suspects.store(0, std::memory_order_relaxed);
+    // Text that waits for the rest of a stop string was generated too.
+    if (rebuilt_ && swallow_.empty() && !drops_held_text(Finish::kLength)) say(matcher_.flush());
     rebuilt_ = true;
     if (std::exchange(migrating_, false)) {
       record_.migrations.push_back({Mode::kText, reason_, true, false, now - broke_at_});

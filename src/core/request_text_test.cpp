@@ -35,6 +35,19 @@ TEST_F(TextMode, GoesOnWithTheLimitRebased) {
   EXPECT_EQ(bench.machine().record().migrations.at(0).mode, Mode::kText);
 }
 
+TEST_F(TextMode, TextHeldBackAtTheLimitIsPartOfTheAnswer) {
+  bench.add_worker().tokens_identity = 0;
+  bench.spec.max_tokens = 4;
+  bench.spec.stop = {"de"};
+  bench.start();
+  three_words();
+  bench.failed(1);
+  bench.token(2, {.ids = {}, .text = "d"});  // may become the stop string
+  bench.log();
+  bench.failed(2);
+  EXPECT_EQ(bench.log(), (Log{"report 1 reset", "cancel 2", "say d", "finish length", "complete"}));
+}
+
 TEST_F(TextMode, IsOptIn) {
   bench.options.text = false;
   bench.start();
