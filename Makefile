@@ -10,7 +10,8 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 export CCACHE_MAXSIZE := 5G
 
-.PHONY: help setup build unit release test style e2e clients soak demo demo-sim sim fuzz bench clean
+.PHONY: help setup build unit release test style e2e clients soak chaos demo demo-sim sim fuzz \
+        bench clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,6 +48,9 @@ clients: setup release ## official SDKs, LangChain, AI SDK and curl, through kil
 
 soak: release ## a kill storm for MINUTES=10: answers right, memory flat, nothing left
 	$(PYTHON) tests/soak.py $(MINUTES)
+
+chaos: setup release ## fault tests in their long form, with an HTML report in build/chaos
+	build/release/holdfast chaos run chaos --long --jobs 2 --out build/chaos
 
 demo: setup release ## kill and freeze real llama.cpp engines under a running answer
 	$(PYTHON) tools/demo.py

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "cli/chaos_command.hpp"
 #include "cli/chaos_report_command.hpp"
 #include "cli/config_command.hpp"
 #include "cli/engine_command.hpp"
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
   hf::cli::add_config_command(app, exit_code);
   hf::cli::add_engine_command(app, exit_code);
   hf::cli::add_sim_command(app, exit_code);
+  hf::cli::add_chaos_command(app, exit_code);
   hf::cli::add_chaos_report_command(app, exit_code);
   CLI11_PARSE(app, argc, argv);
   return exit_code;
