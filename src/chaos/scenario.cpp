@@ -161,6 +161,7 @@ void check_whole(Scenario& scenario, const Node& root, Problems& problems) {
 void read_root(const Node& root, Scenario& scenario, Problems& problems) {
   MapReader reader(root, "", problems);
   reader.text("title", scenario.title);
+  reader.text("inside", scenario.inside);
   reader.duration("limit", scenario.limit);
   const Node none{Node::Kind::kMap, root.line, {}, {}, {}};
   const auto* engines = reader.find("engines");

@@ -114,7 +114,8 @@ struct Scenario {
   std::string name;
   std::string file;
   std::string title;
-  std::string form;  // quick | long
+  std::string inside;  // what happens inside, for docs/fault-tolerance.md
+  std::string form;    // quick | long
   std::vector<EngineSpec> engines;
   bool links = false;        // a proxy of ours in front of each engine
   bool own_network = false;  // the run has a network namespace of its own
