@@ -58,8 +58,9 @@ demo: setup release ## kill and freeze real llama.cpp engines under a running an
 demo-sim: release ## the same on simulated engines, in seconds
 	$(PYTHON) tools/demo.py --sim
 
-sim: release ## SEEDS=1000 simulated worlds, from FROM=1
-	build/release/holdfast sim --seeds $(SEEDS) --from $(FROM)
+sim: release ## SEEDS=1000 worlds from FROM=1, every pair of scenarios, 60 s of fresh seeds
+	build/release/holdfast sim --seeds $(SEEDS) --from $(FROM) --pairs --edges --counts
+	build/release/holdfast sim --minutes 1
 
 fuzz: ## every fuzz target for SECONDS_EACH=60
 	@tools/install.sh apt

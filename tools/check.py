@@ -88,8 +88,9 @@ def steps():
              ("asan-build",), is_beside=True),
         Step("docs", "commands and flags of the documents",
              pytest("docs", "tests/tools/test_docs.py"), 3, ("release-build",), binary("release")),
-        Step("sim", "1,000 simulated worlds",
-             "build/release/holdfast sim --seeds 1000 --from 1", 10, ("release-build",)),
+        Step("sim", "1,000 simulated worlds, all pairs of scenarios, 60 s of fresh seeds",
+             "build/release/holdfast sim --seeds 1000 --from 1 --pairs --edges --counts && "
+             "build/release/holdfast sim --minutes 1", 10, ("release-build",)),
         Step("e2e", "failure scenarios on real processes, real llama.cpp included",
              pytest("e2e", f"{PARALLEL} tests/e2e"), 40, ("release-build",), binary("release")),
         Step("clients", "official SDKs, LangChain, AI SDK and curl, through kills",

@@ -1,101 +1,28 @@
 #include "cli/sim_command.hpp"
 
 #include <CLI/CLI.hpp>
-#include <chrono>
-#include <cinttypes>
-#include <cstdint>
-#include <cstdio>
-#include <map>
 #include <memory>
-#include <optional>
 #include <string>
+#include <vector>
 
-#include "cli/version.hpp"
-#include "simulator/world.hpp"
+#include "cli/sim_runner.hpp"
 
 namespace hf::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-struct SimFlags {
-  std::uint64_t seeds = 100;
-  std::uint64_t from = 1;
-  std::optional<std::uint64_t> seed;
-  bool trace = false;
-  bool counts = false;
-  simulator::WorldOptions world;
-};
-
-struct Totals {
-  std::uint64_t seeds = 0, requests = 0, violations = 0, completed = 0, gone = 0, hedges_won = 0;
-  std::map<std::string, std::uint64_t> migrations, errors, cancelled;
-  Clock::time_point begun = Clock::now();
-
-  double rate() const {
-    const double took = std::chrono::duration<double>(Clock::now() - begun).count();
-    return took > 0 ? static_cast<double>(requests) / took : 0;
-  }
-};
 
 constexpr const char* kExamples =
     "Each seed is a whole fleet with its failures, in virtual time. Exit code 1 if a rule was "
     "broken.\n"
     "Examples:\n"
     "  holdfast sim --seeds 1000\n"
-    "  holdfast sim --seeds 100000 --from 5000000\n"
+    "  holdfast sim --minutes 10 --jobs 4       # fresh seeds, in four threads\n"
     "  holdfast sim --seed 42 --trace           # replay one, with everything that happened\n"
-    "  holdfast sim --scenario worker_kill --seeds 50 --counts\n";
+    "  holdfast sim --scenario worker_kill --seeds 50 --counts\n"
+    "  holdfast sim --seeds 1 --pairs           # each scenario during each, at each phase\n"
+    "  holdfast sim --plant token_twice         # prove that a mistake is found\n";
 
-void add(Totals& totals, const simulator::SimResult& result) {
-  ++totals.seeds;
-  totals.requests += result.requests;
-  totals.violations += result.violations.size();
-  totals.completed += result.completed;
-  totals.gone += result.clients_gone;
-  totals.hedges_won += result.hedges_won;
-  for (const auto& [mode, count] : result.migrations) totals.migrations[mode] += count;
-  for (const auto& [code, count] : result.errors) totals.errors[code] += count;
-  for (const auto& [how, count] : result.cancelled) totals.cancelled[how] += count;
-}
-
-void print_counts(const Totals& totals) {
-  std::printf("completed %" PRIu64 "\nclient_gone %" PRIu64 "\nhedges_won %" PRIu64 "\n",
-              totals.completed, totals.gone, totals.hedges_won);
-  for (const auto& [mode, count] : totals.migrations) {
-    std::printf("migrations_%s %" PRIu64 "\n", mode.c_str(), count);
-  }
-  for (const auto& [how, count] : totals.cancelled) {
-    std::printf("%s %" PRIu64 "\n", how.c_str(), count);
-  }
-  for (const auto& [code, count] : totals.errors) {
-    std::printf("error_%s %" PRIu64 "\n", code.c_str(), count);
-  }
-}
-
-int run(const SimFlags& flags) {
-  const auto from = flags.seed.value_or(flags.from);
-  const auto count = flags.seed ? 1 : flags.seeds;
-  auto options = flags.world;
-  options.trace = flags.trace;
-  Totals totals;
-  auto told = totals.begun;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const auto result = simulator::run_world(from + i, options);
-    for (const auto& line : result.trace) std::printf("%s\n", line.c_str());
-    for (const auto& text : result.violations) {
-      std::printf("seed=%" PRIu64 " commit=%s : %s\n", result.seed, commit(), text.c_str());
-    }
-    add(totals, result);
-    if (Clock::now() - told < std::chrono::seconds(2)) continue;
-    told = Clock::now();
-    std::fprintf(stderr, "%" PRIu64 " of %" PRIu64 " seeds, %" PRIu64 " violations\n", totals.seeds,
-                 count, totals.violations);
-  }
-  if (flags.counts) print_counts(totals);
-  std::printf("seeds %" PRIu64 " requests %" PRIu64 " violations %" PRIu64 " requests_per_s %.0f\n",
-              totals.seeds, totals.requests, totals.violations, totals.rate());
-  return totals.violations == 0 ? 0 : 1;
+std::vector<std::string> strings(const std::vector<std::string_view>& names) {
+  return {names.begin(), names.end()};
 }
 
 }  // namespace
@@ -107,16 +34,33 @@ void add_sim_command(CLI::App& app, int& exit_code) {
   command->add_option("--seeds", flags->seeds, "how many")
       ->check(CLI::Range(1, 1'000'000'000))
       ->capture_default_str();
-  command->add_option("--from", flags->from, "the first seed")->capture_default_str();
+  command->add_option("--from", flags->from, "the first seed (1; with --minutes: a fresh one)");
   command->add_option("--seed", flags->seed, "only this one");
-  command->add_option(
-      "--scenario", flags->world.scenario,
-      "one failure scenario instead of everything at random: worker_kill, worker_hang, "
-      "engine_wedged, prefill_pauses, slow_reader, frontend_pause, resume_storm, "
-      "poison_request, all_dead, client_gone, cancel_stop, cancel_kill");
-  command->add_flag("--trace", flags->trace, "print what happens, line by line");
+  command->add_option("--minutes", flags->minutes, "fresh seeds for so long, instead of --seeds")
+      ->check(CLI::Range(0.0, 100'000.0));
+  command->add_option("--jobs", flags->jobs, "threads")
+      ->check(CLI::Range(1U, 1024U))
+      ->capture_default_str();
+  const auto scenarios = strings(simulator::scenario_names());
+  command
+      ->add_option("--scenario", flags->world.scenario,
+                   "one failure scenario instead of everything at random")
+      ->check(CLI::IsMember(scenarios));
+  auto* with = command->add_option("--with", flags->world.second, "and another one during it");
+  auto* at = command->add_option("--at", flags->world.phase, "in this phase of a stream");
+  with->check(CLI::IsMember(scenarios))->needs("--scenario")->needs(at);
+  at->check(CLI::IsMember(strings(simulator::phase_names())))->needs(with);
+  command->add_flag("--pairs", flags->pairs,
+                    "after them: each scenario during each other one, at each phase of a stream");
+  command->add_option("--plant", flags->plant, "switch on a mistake, to see that it is found");
+  command
+      ->add_option("--keep", flags->keep, "only these parts of the world, as a failure names them")
+      ->delimiter(',');
+  command->add_flag("--trace", flags->world.trace, "print what happens, line by line");
   command->add_flag("--counts", flags->counts, "print how requests ended");
-  command->callback([flags, &exit_code] { exit_code = run(*flags); });
+  command->add_flag("--edges", flags->edges,
+                    "print which changes of state no machine made; exit code 1 if there are any");
+  command->callback([flags, &exit_code] { exit_code = run_simulations(*flags); });
 }
 
 }  // namespace hf::cli

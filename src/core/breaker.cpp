@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "core/planted.hpp"
+#include "core/transitions.hpp"
+
 namespace hf::core {
 
 void Breaker::roll(Instant now) {
@@ -30,6 +33,7 @@ bool Breaker::failed(Instant now) {
 }
 
 void Breaker::open(Instant now) {
+  breaker_transitions.note(open_, true);
   open_ = true;
   probe_at_ = now + open_for_;
   open_for_ = std::min(open_for_ * 2, kOpenMax);
@@ -41,6 +45,8 @@ void Breaker::probed(Instant now, bool ok) {
     open(now);
     return;
   }
+  if (is_planted(Planted::kHalfOpenStaysOpen)) return;
+  breaker_transitions.note(open_, false);
   open_ = false;
   in_a_row_ = 0;
   failures_ = 0;

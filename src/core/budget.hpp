@@ -26,8 +26,10 @@ class RetryBudget {
     refill(now);
     if (tokens_ < 1.0) return false;
     tokens_ -= 1.0;
+    ++taken_;
     return true;
   }
+  std::uint64_t taken() const { return taken_; }
 
  private:
   double cap() const { return std::max(10.0, per_second_ * 10); }
@@ -41,6 +43,7 @@ class RetryBudget {
   double ratio_;
   double per_second_;
   double tokens_ = 10.0;
+  std::uint64_t taken_ = 0;
   Instant last_{};
 };
 

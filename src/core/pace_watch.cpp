@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "core/transitions.hpp"
+
 namespace hf::core {
 
 bool PaceWatch::change(Instant now, bool slow) {
+  pace_transitions.note(slow_, slow);
   slow_ = slow;
   changed_at_ = now;
   below_since_ = kNever;

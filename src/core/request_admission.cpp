@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/planted.hpp"
 #include "core/request_machine.hpp"
 
 namespace hf::core {
@@ -33,7 +34,7 @@ void RequestMachine::stand_in_queue(Instant now, bool was_admitted) {
 
 void RequestMachine::leave_queue() {
   if (!std::exchange(queued_, false) || core_.admission == nullptr) return;
-  core_.admission->leave(spec_.body_bytes);
+  if (!is_planted(Planted::kQueueSlotLeaked)) core_.admission->leave(spec_.body_bytes);
 }
 
 }  // namespace hf::core

@@ -8,18 +8,6 @@
 
 namespace hf::core {
 
-std::string_view to_string(RequestMachine::State state) {
-  switch (state) {
-    case RequestMachine::State::kNew: return "new";
-    case RequestMachine::State::kWaiting: return "waiting";
-    case RequestMachine::State::kPreparing: return "preparing";
-    case RequestMachine::State::kRunning: return "running";
-    case RequestMachine::State::kFinishing: return "finishing";
-    case RequestMachine::State::kDone: return "done";
-  }
-  return "unknown";
-}
-
 RequestMachine::RequestMachine(RequestSpec spec, MigrationOptions options, CoreContext& core,
                                RequestActions& actions)
     : spec_(std::move(spec)),
@@ -46,7 +34,7 @@ void RequestMachine::start(Instant now) {
   HF_ASSERT(state_ == State::kNew);
   arrived_ = now;
   waiting_since_ = now;
-  state_ = State::kWaiting;
+  become(State::kWaiting);
   core_.retries->request_started(now);
   if (!is_known_model() && !core_.view->starting()) {
     fail({.status = 404,
@@ -103,6 +91,7 @@ bool RequestMachine::note_counts(Attempt& attempt, const UpstreamEvent& event) {
   if (attempt.mode == Mode::kText) return true;  // its prompt is another one
   if (attempt.mode == Mode::kTokens) {
     if (event.prompt_tokens < 0 || attempt.got_token) return true;
+    if (is_planted(Planted::kUsageOfResume)) prompt_tokens_ = event.prompt_tokens;
     return event.prompt_tokens == static_cast<std::int64_t>(spec_.prompt_ids.size() + attempt.base);
   }
   if (spec_.prompt_ids.empty() && !event.prompt_ids.empty()) {
@@ -219,7 +208,7 @@ void RequestMachine::after_finish(Instant now, const UpstreamEvent& event) {
 }
 
 void RequestMachine::take_token(Instant now, const UpstreamEvent& event) {
-  const bool lost_a_hedge = has_hedge();
+  const bool lost_a_hedge = has_hedge() && !is_planted(Planted::kStaleHedgeWins);
   if (lost_a_hedge) drop_hedge(record_.hedges_lost);
   Attempt& attempt = *owner_;
   const bool has_token = !event.ids.empty() || !event.text.empty();
@@ -291,7 +280,7 @@ void RequestMachine::forward_event(Instant now, const UpstreamEvent& event) {
   if (spec_.choices != 1) opaque_sent_ = true;  // one choice's end is not the answer's
   if (spec_.choices == 0 || choices_ended_ < spec_.choices) return;
   finished_at_ = now;
-  state_ = State::kFinishing;
+  become(State::kFinishing);
 }
 
 void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
@@ -329,7 +318,7 @@ void RequestMachine::rebuild_event(Instant now, const UpstreamEvent& event) {
   const auto held = matcher_.flush();
   if (!drops_held_text(event.finish)) say(held);
   finished_at_ = now;
-  state_ = State::kFinishing;
+  become(State::kFinishing);
   actions_.say_finish(event.finish, {});
 }
 
@@ -352,9 +341,9 @@ void RequestMachine::complete(Instant /*now*/) {
   if (has_hedge()) drop_hedge(record_.hedges_dropped);
   drop_plan();
   if (owner_) end_attempt(owner_, true);
-  state_ = State::kDone;
+  become(State::kDone);
   if (spec_.include_usage && !usage_sent_) actions_.say_usage();
-  actions_.complete();
+  if (!is_planted(Planted::kDoneMissing)) actions_.complete();
 }
 
 void RequestMachine::fail(const ClientError& error) {
@@ -363,7 +352,7 @@ void RequestMachine::fail(const ClientError& error) {
   drop_plan();
   if (owner_) end_attempt(owner_, true);
   if (migrating_) record_.migrations.push_back({Mode::kRestart, reason_, false, true, {}});
-  state_ = State::kDone;
+  become(State::kDone);
   actions_.fail(error);
 }
 
@@ -429,7 +418,7 @@ void RequestMachine::on_whole(Instant now, AttemptId id) {
   first_token(now);
   end_attempt(owner_, false);
   if (has_hedge()) drop_hedge(record_.hedges_dropped);
-  state_ = State::kDone;
+  become(State::kDone);
   sent_anything_ = true;
   actions_.relay_whole(id);
 }
@@ -452,6 +441,7 @@ void RequestMachine::on_failed(Instant now, AttemptId id, Reason reason) {
 void RequestMachine::on_paused(Instant now, AttemptId id, bool paused) {
   auto* attempt = find(id);
   if (attempt == nullptr || attempt->paused == paused) return;
+  if (is_planted(Planted::kPauseIgnored)) return;
   attempt->paused = paused;
   auto& cells = *worker(attempt->worker).cells;
   if (attempt->streams) cells.reading.fetch_add(paused ? -1 : 1, std::memory_order_relaxed);
@@ -465,10 +455,11 @@ void RequestMachine::on_client_gone(Instant /*now*/) {
   if (has_hedge()) drop_hedge(record_.hedges_dropped);
   drop_plan();
   if (owner_) end_attempt(owner_, true);
-  state_ = State::kDone;
+  become(State::kDone);
 }
 
 void RequestMachine::restart_clocks(Instant now) {
+  if (is_planted(Planted::kClockNotRestarted)) return;
   for (auto* slot : {&owner_, &hedge_}) {
     if (!*slot) continue;
     (*slot)->last_event = now;
@@ -482,12 +473,14 @@ void RequestMachine::on_view(Instant now) {
   for (auto* slot : {&hedge_, &owner_}) {
     if (!*slot) continue;
     const auto& status = worker((*slot)->worker);
-    if (status.state == WorkerState::kDead && status.deaths > (*slot)->deaths) {
+    const bool is_dead = status.state == WorkerState::kDead && status.deaths > (*slot)->deaths;
+    if (is_dead && !is_planted(Planted::kDeadIgnored)) {
       attempt_failed(now, (*slot)->id, Reason::kDead);
     }
     if (is_done()) return;
   }
-  if (plan_ && !takes_work(worker(plan_->worker).state)) replan(now);
+  const bool is_stale = plan_ && !takes_work(worker(plan_->worker).state);
+  if (is_stale && !is_planted(Planted::kStalePlan)) replan(now);
   const bool is_slow = owner_ && worker(owner_->worker).state == WorkerState::kSlow;
   slow_since_ = !is_slow ? Instant{} : slow_since_ == Instant{} ? now : slow_since_;
   on_room(now);
@@ -576,23 +569,6 @@ std::span<const TokenId> RequestMachine::carried_ids() const {
   if (is_planted(Planted::kIdDropped) && count > 0)
     return std::span(ledger_.ids()).first(count - 1);
   return std::span(ledger_.ids()).first(count);
-}
-
-std::size_t RequestMachine::memory_bytes() const {
-  return ledger_.memory_bytes() + sent_text_.capacity() +
-         spec_.prompt_ids.capacity() * sizeof(TokenId);
-}
-
-std::string RequestMachine::describe() const {
-  std::string line = "RequestMachine{st=" + std::string(to_string(state_)) +
-                     " att=" + std::to_string(record_.attempts) +
-                     " tok=" + std::to_string(ledger_.size()) +
-                     " text=" + std::to_string(sent_text_.size());
-  if (owner_) line += " owner=" + std::to_string(owner_->id) + "@" + std::to_string(owner_->worker);
-  if (hedge_) line += " hedge=" + std::to_string(hedge_->id) + "@" + std::to_string(hedge_->worker);
-  if (rebuilt_) line += " rebuilt";
-  if (tokens_off_ || !ledger_.intact()) line += " no-tokens";
-  return line + "}";
 }
 
 }  // namespace hf::core

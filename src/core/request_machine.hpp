@@ -309,6 +309,8 @@ class RequestMachine {
     int trims = 0;
   };
 
+  void become(State state);
+
   // request_machine.cpp: the inputs
   void on_owner_event(Instant now, const UpstreamEvent& event);
   void on_hedge_event(Instant now, const UpstreamEvent& event);
@@ -335,6 +337,7 @@ class RequestMachine {
 
   // request_recovery.cpp: what happens when an attempt breaks
   void attempt_failed(Instant now, AttemptId id, Reason reason);
+  void prefix_refused(Instant now, std::size_t index);
   bool may_repeat(Reason reason) const;
   void recover(Instant now, Reason reason);
   bool can_restart() const;
@@ -432,10 +435,10 @@ class RequestMachine {
   bool assembly_off_ = false;    // an answer that its engine has to write whole
   bool tokens_off_ = false;
   bool text_off_ = false;
-  bool text_refused_ = false;    // one engine did not take our prefix
-  bool rewound_ = false;         // the ledger was cut back to where its ids are certain
-  std::string swallow_;          // sent already, expected again from the owner
-  bool tokens_refused_ = false;  // one engine did not take our prefix
+  bool text_refused_ = false;  // one engine did not take our prefix
+  bool rewound_ = false;       // the ledger was cut back to where its ids are certain
+  std::string swallow_;        // sent already, expected again from the owner
+  std::optional<std::size_t> tokens_refused_by_;  // a worker that did not take our prefix
   bool usage_sent_ = false;
   Finish finish_ = Finish::kNone;
   std::int64_t choices_ended_ = 0;

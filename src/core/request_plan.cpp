@@ -33,7 +33,7 @@ void RequestMachine::begin_plan(Instant now, Plan plan) {
   cells.resume_prefill.fetch_add(plan.prefill, std::memory_order_relaxed);
   if (!plan.is_hedge) {
     leave_queue();
-    state_ = State::kPreparing;
+    become(State::kPreparing);
   }
   plan_ = std::move(plan);
   advance_plan(now);
@@ -202,7 +202,7 @@ void RequestMachine::plan_broken(Instant now, std::string_view why) {
     return;
   }
   if (can_restart()) ledger_.clear();  // nothing was shown: the request starts anew
-  state_ = State::kWaiting;
+  become(State::kWaiting);
   waiting_since_ = now;
   try_place(now);
   if (state_ == State::kWaiting) stand_in_queue(now, true);
@@ -216,7 +216,7 @@ void RequestMachine::replan(Instant now) {
     return;
   }
   drop_plan();
-  state_ = State::kWaiting;
+  become(State::kWaiting);
   try_place(now);
   if (state_ == State::kWaiting) stand_in_queue(now, true);
 }
@@ -311,6 +311,7 @@ void RequestMachine::open_plan(Instant now) {
   open.with_ids = true;
   open.exact = plan.exact;
   open.max_tokens = limit > 0 ? limit - static_cast<std::int64_t>(plan.carried) : 0;
+  if (is_planted(Planted::kLimitNotRebased)) open.max_tokens = limit;
   open.min_tokens =
       std::max<std::int64_t>(0, spec_.min_tokens - static_cast<std::int64_t>(plan.carried));
   Attempt attempt;
@@ -338,6 +339,7 @@ void RequestMachine::activate() {
   matcher_.reset();
   matcher_.hold_all(drops_held_text(Finish::kLength));
   swallow_ = carry_->swallow;
+  if (is_planted(Planted::kHeldTextLost)) carry_->pending.clear();
   auto out = matcher_.push(carry_->pending, std::cmp_greater(carry_->carried, spec_.min_tokens));
   say(out.text);
   carry_.reset();
@@ -375,8 +377,8 @@ void RequestMachine::start_hedge(Instant now) {
   const bool tokens = needs_tokens() || ledger_.size() > 0;
   if (tokens ? !can_tokens() || ledger_.has_untold_tail() : !options_.restart) return;
   // The streams of a worker that is given up are no guesses: they are not charged.
-  const bool charge =
-      worker(owner_->worker).state != WorkerState::kSuspect && slow_since_ == Instant{};
+  const bool charge = worker(owner_->worker).state != WorkerState::kSuspect &&
+                      slow_since_ == Instant{} && !is_planted(Planted::kHedgeNotCharged);
   const auto chosen = pick(now, tokens, true, false);
   if (!chosen || is_excluded(*chosen) || worker(*chosen).state != WorkerState::kReady) return;
   if (charge && !core_.hedges->take(core_.running_requests)) {
@@ -400,7 +402,7 @@ void RequestMachine::drop_hedge(std::uint32_t& outcome) {
   drop_plan();
   if (hedge_) {
     record_.wasted_tokens += hedge_->tokens;
-    end_attempt(hedge_, true);
+    end_attempt(hedge_, !is_planted(Planted::kLoserNotCancelled));
   }
   hedge_role_ = false;
 }

@@ -375,6 +375,37 @@ TEST(Resume, TriesAnotherWorkerWhenOneRefusesThePrefixThenGivesUp) {
   EXPECT_EQ(bench.log(), (Log{"report 2 refused", "cancel 3", "fail 502 upstream_failed"}));
 }
 
+TEST(Resume, WaitsForAnAbsentWorkerWhileOneRefusesThePrefixAgainAndAgain) {
+  Bench bench;
+  auto& machine = bench.start();
+  bench.three_tokens();
+  bench.set_state(0, WorkerState::kDead);
+  EXPECT_EQ(bench.log().back(), "open 2@1 tokens carry 21 22 23 max 7");
+  machine.on_status(bench.now, 2, 400, {});
+  EXPECT_EQ(bench.log(), (Log{"report 1 refused", "cancel 2"}));  // not again at once
+  bench.run(milliseconds(1'100));
+  EXPECT_EQ(bench.log(), (Log{"open 3@1 tokens carry 21 22 23 max 7"}));
+  machine.on_status(bench.now, 3, 400, {});
+  EXPECT_EQ(bench.log(), (Log{"report 1 refused", "cancel 3"}));  // one worker's word, said twice
+  bench.set_state(0, WorkerState::kReady);
+  bench.run(milliseconds(1'100));
+  EXPECT_EQ(bench.log(), (Log{"open 4@0 tokens carry 21 22 23 max 7"}));
+}
+
+TEST(Resume, IsRefusedWhenTheOnlyWorkerWithItsIdsRefusesThePrefixTwice) {
+  Bench bench;
+  bench.view.workers[1].tokens_identity = 8;
+  auto& machine = bench.start();
+  bench.three_tokens();
+  bench.failed(1);
+  bench.run(milliseconds(100));
+  EXPECT_EQ(bench.log().back(), "open 2@0 tokens carry 21 22 23 max 7");
+  machine.on_status(bench.now, 2, 400, {});
+  EXPECT_EQ(bench.log().back(), "open 3@0 tokens carry 21 22 23 max 7");
+  machine.on_status(bench.now, 3, 400, {});
+  EXPECT_EQ(bench.log().back(), "fail 502 upstream_failed");
+}
+
 TEST(Resume, IsRefusedForWhatIdsDoNotDescribe) {
   {
     Bench bench;

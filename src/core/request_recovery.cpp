@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/planted.hpp"
 #include "core/request_machine.hpp"
 
 namespace hf::core {
@@ -41,12 +42,12 @@ void RequestMachine::begin_attempt(Instant now, Attempt attempt, const OpenAttem
   record_.attempts += 1;
   record_.workers.push_back(attempt.worker);
   (attempt.is_hedge ? hedge_ : owner_) = attempt;
-  if (!attempt.is_hedge) state_ = State::kRunning;
+  if (!attempt.is_hedge) become(State::kRunning);
   actions_.open(open);
 }
 
 void RequestMachine::release_prefill(Attempt& attempt) {
-  if (attempt.prefill == 0) return;
+  if (attempt.prefill == 0 || is_planted(Planted::kPrefillNotReturned)) return;
   auto& cells = *worker(attempt.worker).cells;
   cells.prefill_owed.fetch_sub(attempt.prefill, std::memory_order_relaxed);
   if (attempt.paced) cells.resume_prefill.fetch_sub(attempt.prefill, std::memory_order_relaxed);
@@ -56,10 +57,11 @@ void RequestMachine::release_prefill(Attempt& attempt) {
 void RequestMachine::end_attempt(std::optional<Attempt>& slot, bool cancel) {
   Attempt attempt = *std::exchange(slot, std::nullopt);
   auto& cells = *worker(attempt.worker).cells;
-  cells.running.fetch_sub(1, std::memory_order_relaxed);
+  if (!is_planted(Planted::kRunningNotReturned))
+    cells.running.fetch_sub(1, std::memory_order_relaxed);
   if (attempt.streams && !attempt.paused) cells.reading.fetch_sub(1, std::memory_order_relaxed);
   if (attempt.is_suspect) cells.suspects.store(0, std::memory_order_relaxed);
-  if (attempt.charged_hedge) core_.hedges->release();
+  if (attempt.charged_hedge && !is_planted(Planted::kHedgeNotReturned)) core_.hedges->release();
   release_prefill(attempt);
   if (cancel) actions_.cancel(attempt.id);
 }
@@ -72,7 +74,7 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   if (reason != Reason::kDead) actions_.report(attempt->worker, reason);
   // A worker that refuses the connection costs no delay, unless it was tried for want of another.
   const bool refused_first = reason == Reason::kConnect && !is_excluded(attempt->worker);
-  excluded_.push_back(attempt->worker);
+  if (!is_planted(Planted::kExclusionForgotten)) excluded_.push_back(attempt->worker);
   if (hedge_ && hedge_->id == id) {
     end_attempt(hedge_, true);
     record_.hedges_failed += 1;
@@ -81,7 +83,8 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   }
   const auto broke_at = owner_->got_token ? owner_->last_event : owner_->started;
   end_attempt(owner_, true);
-  if (state_ == State::kFinishing && end_is_told()) {
+  const bool is_whole = state_ == State::kFinishing && end_is_told();
+  if (is_whole && !is_planted(Planted::kFinishedResumed)) {
     complete(now);
     return;
   }
@@ -102,7 +105,7 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   if (plan_) {
     record_.hedges_inherited += 1;
     plan_->is_hedge = false;  // likewise, still being prepared
-    state_ = State::kPreparing;
+    become(State::kPreparing);
     waiting_since_ = now;
     next_comment_ = now + options_.comment_every;
     return;
@@ -169,6 +172,7 @@ bool RequestMachine::can_tokens() const {
 }
 
 int RequestMachine::deaths_seen() const {
+  if (is_planted(Planted::kPoisonForgotten)) return 0;
   return static_cast<int>(std::ranges::count_if(past_, [this](const PastAttempt& past) {
     return past.connection_lost && worker(past.worker).deaths > past.deaths;
   }));
@@ -216,7 +220,7 @@ void RequestMachine::recover(Instant now, Reason reason) {
   const bool typed = reason == Reason::kOverloaded || reason == Reason::kRefused;
   const bool free = !typed && std::exchange(free_failover_, false);
   if (!typed && !(free && reason == Reason::kConnect)) ++failures_;
-  state_ = State::kWaiting;
+  become(State::kWaiting);
   // Refusals cost nothing, so only time bounds them: from the first one in a row.
   if (!typed || !refused_in_a_row_) waiting_since_ = now;
   refused_in_a_row_ = typed;
@@ -285,6 +289,7 @@ std::optional<std::size_t> RequestMachine::pick_along_chain(Instant now, bool su
 // When a worker that had too much to do wants to be asked again.
 Instant RequestMachine::overloaded_until(std::size_t index) const {
   Instant until{};
+  if (is_planted(Planted::kRetryAfterIgnored)) return until;
   for (const auto& refusal : overloaded_) {
     if (refusal.worker == index) until = std::max(until, refusal.until);
   }
@@ -294,6 +299,7 @@ Instant RequestMachine::overloaded_until(std::size_t index) const {
 void RequestMachine::try_place(Instant now) {
   placed_at_ = now;
   if (now < not_before_ || verdict_pending(now)) return;
+  if (is_planted(Planted::kRetryNotCharged)) owes_retry_ = false;
   if (owes_retry_ && !core_.retries->take(now)) {
     core_.retries_refused += 1;
     not_before_ = now + backoff(failures_ + 1, *core_.random);  // others are before it
@@ -397,7 +403,7 @@ void RequestMachine::reopen(Instant now, std::size_t index) {
     open_plain(now, index, false, false, false);
     return;
   }
-  state_ = State::kWaiting;
+  become(State::kWaiting);
   waiting_since_ = now;
   try_place(now);
   if (state_ == State::kWaiting) stand_in_queue(now, true);
@@ -452,8 +458,7 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
     return;
   }
   if (by_tokens) {
-    // It refuses our prefix: our failure, not the client's. A second one settles it.
-    tokens_off_ = std::exchange(tokens_refused_, true);
+    prefix_refused(now, index);
     attempt_failed(now, id, Reason::kRefused);
     return;
   }
@@ -488,12 +493,25 @@ void RequestMachine::end_refused(AttemptId id, int status) {
   }
   leave_queue();
   if (has_hedge()) drop_hedge(record_.hedges_dropped);
-  state_ = State::kDone;
+  become(State::kDone);
   sent_anything_ = true;
   actions_.relay_whole(id);
 }
 
+// Our failure, not the client's. What two workers refuse, or the only one with these ids twice, is
+// settled. Else one that is away may take it: the one that refused is not asked again at once.
+void RequestMachine::prefix_refused(Instant now, std::size_t index) {
+  const bool has_other = std::ranges::any_of(core_.view->workers, [&](const WorkerStatus& other) {
+    return other.index != index && other.state != WorkerState::kRemoved &&
+           other.tokens_identity == tokens_identity_ && other.model(model()) != nullptr;
+  });
+  const auto before = std::exchange(tokens_refused_by_, index);
+  if (before && (*before != index || !has_other)) tokens_off_ = true;
+  if (has_other) overloaded_.push_back({index, now + std::chrono::seconds(1)});
+}
+
 Instant RequestMachine::wait_limit() const {
+  if (is_planted(Planted::kWaitsForEver)) return kNever;
   return waiting_since_ + (sent_anything_ ? options_.resume_hold : options_.admission_hold);
 }
 
@@ -501,7 +519,7 @@ void RequestMachine::give_up_waiting(Instant now) {
   const bool head_sent = spec_.stream && sent_anything_;
   if (last_status_ >= 500 && last_status_ != 503 && !head_sent) {
     leave_queue();
-    state_ = State::kDone;
+    become(State::kDone);
     sent_anything_ = true;
     actions_.relay_whole(last_status_attempt_);
     return;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/planted.hpp"
+
 namespace hf::core {
 
 StopMatcher::Output StopMatcher::push(std::string_view text, bool may_stop) {
@@ -10,6 +12,7 @@ StopMatcher::Output StopMatcher::push(std::string_view text, bool may_stop) {
   const auto old = held_.size();
   held_ += text;
   auto first = std::string::npos;
+  if (is_planted(Planted::kStopMissed)) may_stop = false;
   for (const auto& stop : stops_) {
     if (stop.empty() || !may_stop) continue;
     // It must end in what is new: what came before was judged then.

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "core/planted.hpp"
+#include "core/transitions.hpp"
+
 namespace hf::core {
 namespace {
 using std::chrono::milliseconds;
@@ -58,6 +61,7 @@ Duration WorkerMachine::dead_probe_delay() {
 WorkerMachine::Wish WorkerMachine::became(WorkerState state, std::string_view reason) {
   Wish wish;
   wish.changed = state != state_;
+  if (wish.changed) worker_transitions.note(state_, state);
   state_ = state;
   last_reason_ = reason;
   return wish;
@@ -132,6 +136,7 @@ WorkerMachine::Wish WorkerMachine::probed(Instant now, ProbeResult result) {
       Wish wish;
       wish.identify = !identifying_;
       identifying_ = true;
+      if (is_planted(Planted::kNeverIdentified) && deaths_ > 0) wish.identify = false;
       return wish;
     }
     case WorkerState::kEjected:
@@ -227,6 +232,7 @@ void WorkerMachine::attempt_succeeded(Instant now) {
 }
 
 void WorkerMachine::restart_clocks(Instant now, Duration late) {
+  if (is_planted(Planted::kClockNotRestarted)) return;
   clock_start_ = now;
   probes_failed_ = 0;
   if (late >= kDistorting) pace_from_ = now + kPaceLooksBack + kDistorting;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/planted.hpp"
+
 namespace hf::routing {
 namespace {
 
@@ -58,7 +60,9 @@ void Policy::collect(const FleetView& view, const PickRequest& request, const Wi
   const bool must_fit = some_fits(view, request);
   for (const auto& worker : view.workers) {
     const auto* model = worker.model(request.model);
-    if (worker.state != wishes.state || model == nullptr) continue;
+    const bool is_wrong_one = worker.state == core::WorkerState::kEjected &&
+                              core::is_planted(core::Planted::kEjectedGetsWork);
+    if ((worker.state != wishes.state && !is_wrong_one) || model == nullptr) continue;
     if (must_fit && !fits(*model, request.length_min)) continue;
     if (contains(request.never, worker.index)) continue;
     if (contains(wishes.exclude, worker.index)) continue;
@@ -73,6 +77,7 @@ void Policy::collect(const FleetView& view, const PickRequest& request, const Wi
 // A single prompt larger than the bound still goes, alone.
 bool Policy::has_room(const core::WorkerCells& cells, std::int64_t tokens) const {
   const auto owed = cells.resume_prefill.load(std::memory_order_relaxed);
+  if (core::is_planted(core::Planted::kPacingForgotten)) return true;
   return owed <= 0 || owed + tokens <= options_.resume_prefill_tokens_max;
 }
 

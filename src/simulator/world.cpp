@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 
+#include "core/transitions.hpp"
 #include "simulator/world_plan.hpp"
 
 namespace hf::simulator {
@@ -24,7 +25,6 @@ class World {
     result_.seed = seed;
     commons_.violation = [this](std::string text) { violation(std::move(text)); };
     if (options.trace) commons_.trace = [this](const std::string& line) { trace(line); };
-    commons_.resume_from_text = options.planted == core::Planted::kResumeFromText;
     commons_.is_protected = draw_.is_protected;
     begun_ = commons_.schedule.now();
     for (std::size_t i = 0; i < draw_.engines.size(); ++i) {
@@ -59,6 +59,7 @@ class World {
       const auto arrives = request.arrives;
       // Some have no session; the others are a handful of users.
       if (request.number % 4 != 0) request.spec.session = mix64(request.number % 5);
+      if (request.dropped) continue;
       runs_.push_back(
           std::make_unique<ClientRun>(commons_, core, std::move(request), draw_.migration));
       schedule.after(arrives, [run = runs_.back().get(), &frontend] {
@@ -66,12 +67,14 @@ class World {
       });
     }
     for (const auto& fault : draw_.faults) {
-      if (fault.engine == draw_.is_protected) continue;
+      if (fault.dropped || fault.engine == draw_.is_protected) continue;
       schedule.after(fault.at, [this, fault] {
         commons_.engines[fault.engine]->apply(fault.fault, fault.how_long);
       });
     }
     for (const auto& pause : draw_.pauses) {
+      if (pause.dropped) continue;
+      ++result_.faults;
       schedule.after(pause.at, [this, pause] {
         trace("frontend " + std::to_string(pause.frontend) + " stops");
         frontends_[pause.frontend]->pause(pause.how_long);
@@ -96,6 +99,11 @@ class World {
   // Over when every request is, and what they left behind had the time to go.
   void watch() {
     const bool done = std::ranges::all_of(runs_, [](const auto& run) { return run->is_done(); });
+    for (const auto& frontend : frontends_) frontend->check_workers();
+    for (std::size_t i = 0; i < commons_.engines.size(); ++i) {
+      if (commons_.engines[i]->writes_for_nobody())
+        violation("engine " + std::to_string(i) + " writes for nobody");
+    }
     const bool late = commons_.schedule.now() > begun_ + last_arrival_ + kPatience;
     if (done || late) {
       commons_.schedule.after(seconds(1), [this] { over_ = true; });
@@ -109,6 +117,8 @@ class World {
       run->check_end();
       count(*run);
     }
+    result_.workers = commons_.engines.size();
+    for (const auto& engine : commons_.engines) result_.faults += engine->faults();
     for (auto& frontend : frontends_) {
       frontend->check_released();
       check_verdicts(*frontend);
@@ -120,6 +130,10 @@ class World {
       }
     }
     check_waste();
+    for (const auto* table : core::transition_tables()) {
+      for (const auto& edge : table->illegal())
+        violation(std::string(table->machine()) + " changes " + edge);
+    }
     result_.virtual_seconds = seconds_since_begin();
   }
 
@@ -144,6 +158,7 @@ class World {
       ++result_.cancelled[client.error.empty() ? "stopped" : "killed"];
     } else if (client.error.empty()) {
       ++result_.completed;
+      result_.tokens.push_back(run.machine().completion_tokens());
     } else {
       ++result_.errors[client.error];
     }
@@ -164,7 +179,9 @@ class World {
   void check_waste() {
     std::uint64_t generated = 0;
     for (const auto& engine : commons_.engines) generated += engine->generated_tokens();
-    allowance_ += draw_.pauses.empty() ? 0 : 400 * result_.requests;
+    const bool paused = std::ranges::any_of(
+        frontends_, [](const auto& frontend) { return frontend->was_paused(); });
+    allowance_ += paused ? 400 * result_.requests : 0;
     const auto bound = delivered_ * 105 / 100 + 60 * lost_attempts_ + allowance_ + 100;
     if (generated > bound) {
       violation("engines made " + std::to_string(generated) + " tokens, clients got " +
@@ -178,6 +195,7 @@ class World {
   void violation(std::string text) {
     trace("VIOLATION " + text);
     if (result_.violations.size() < kViolationsMax) result_.violations.push_back(std::move(text));
+    if (result_.violations.size() == kViolationsMax) over_ = true;  // it is lost
   }
 
   void trace(const std::string& line) {
@@ -206,17 +224,27 @@ class World {
 
 SimResult run_world(std::uint64_t seed, const WorldOptions& options) {
   WorldDraw draw;
+  bool is_known = true;
   if (options.scenario.empty()) {
     draw = draw_world(seed);
-  } else if (!draw_scenario(seed, options.scenario, draw)) {
+  } else if (options.second.empty()) {
+    is_known = draw_scenario(seed, options.scenario, draw);
+  } else {
+    is_known = draw_pair(seed, options.scenario, options.second, options.phase, draw);
+  }
+  if (!is_known) {
     SimResult result;
     result.seed = seed;
-    result.violations.push_back("no scenario is called " + options.scenario);
+    result.violations.push_back("no scenario or phase is called " + options.scenario + " " +
+                                options.second + " " + options.phase);
     return result;
   }
+  auto parts = parts_of(draw);
+  if (options.keep) keep_only(draw, *options.keep);
+  // Left as it is afterwards: worlds of other threads have the same.
   core::planted_mistake.store(options.planted, std::memory_order_relaxed);
   auto result = World(seed, options, std::move(draw)).run();
-  core::planted_mistake.store(core::Planted::kNone, std::memory_order_relaxed);
+  result.parts = std::move(parts);
   return result;
 }
 

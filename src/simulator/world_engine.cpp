@@ -8,6 +8,9 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
+/// From the decision to cancel until the engine has stopped.
+constexpr Duration kCancelBound = milliseconds(100);
+
 core::Finish meaning(Finish finish) {
   switch (finish) {
     case Finish::kNone: return core::Finish::kNone;
@@ -52,7 +55,7 @@ std::string_view to_string(Fault fault) {
 EngineProcess::EngineProcess(Schedule& schedule, EngineTraits traits, std::size_t index,
                              std::function<void(std::string)> trace)
     : schedule_(schedule),
-      traits_(std::move(traits)),
+      traits_(traits),
       index_(index),
       trace_(std::move(trace)),
       model_(std::make_unique<EngineModel>(traits_.options)),
@@ -130,7 +133,7 @@ void EngineProcess::submit(const std::shared_ptr<Stream>& stream) {
   poll_later();
 }
 
-void EngineProcess::hang_up(std::shared_ptr<Stream> stream) {
+void EngineProcess::hang_up(const std::shared_ptr<Stream>& stream) {
   if (!up_) return;
   if (frozen_) {
     std::erase(unsubmitted_, stream);
@@ -240,7 +243,9 @@ void EngineProcess::write_llama(Stream& stream, const TokenEvent& token) {
   OwnedEvent last;
   if (!shown) last.text = token.text;
   last.finish = meaning(token.finish);
-  count_into(stream, last, token.completion_tokens);
+  // Chat's finish event carries no count; the usage after it does.
+  const bool is_bare = stream.order.chat && !native && last.text.empty();
+  if (!is_bare) count_into(stream, last, token.completion_tokens);
   send_event(stream, std::move(last));
   write_end(stream, meaning(token.finish), token.completion_tokens);
 }
@@ -262,6 +267,14 @@ void EngineProcess::write_end(Stream& stream, core::Finish finish, std::int64_t 
     send_event(stream, std::move(done));
   }
   send(stream, {.kind = Arrival::Kind::kEnd, .event = {}});
+}
+
+bool EngineProcess::writes_for_nobody() const {
+  if (!up_ || frozen_) return false;
+  return std::ranges::any_of(streams_, [this](const auto& entry) {
+    const auto& stream = *entry.second;
+    return stream.closed && schedule_.now() - stream.closed_at > kCancelBound;
+  });
 }
 
 void EngineProcess::fail_all(core::Reason reason) {
@@ -334,6 +347,7 @@ void EngineProcess::trouble(Duration how_long, std::function<void()> over) {
 
 void EngineProcess::apply(Fault fault, Duration how_long) {
   if (!up_) return;
+  ++faults_;
   trace_("engine " + std::to_string(index_) + ": " + std::string(to_string(fault)));
   switch (fault) {
     case Fault::kTerm:

@@ -57,7 +57,8 @@ struct Stream {
   Duration link{};
   Instant last_arrival{};
   bool closed = false;  // by the frontend: nothing arrives any more
-  bool ended = false;   // by the engine
+  Instant closed_at{};
+  bool ended = false;  // by the engine
   bool started = false;
   SequenceId sequence = 0;
   std::string whole;
@@ -94,7 +95,7 @@ class EngineProcess {
   /// Called when the connection attempt reaches the host.
   void accept(std::shared_ptr<Stream> stream);
   /// Called when the frontend's close reaches the host.
-  void hang_up(std::shared_ptr<Stream> stream);
+  void hang_up(const std::shared_ptr<Stream>& stream);
   /// A small call (probe, tokenizer): `answer` runs now, at thaw, or never; false: refused.
   bool call(std::function<void()> answer);
 
@@ -106,8 +107,12 @@ class EngineProcess {
   /// Nothing has been wrong with it since then (kNever: something is wrong now).
   Instant clean_since() const { return troubles_ > 0 ? kNever : clean_since_; }
   std::uint32_t deaths() const { return deaths_; }
+  /// How many faults met it.
+  std::uint32_t faults() const { return faults_; }
   /// It refused or was silent at some time, so that a frontend may have called it dead.
   bool was_ever_away() const { return was_away_; }
+  /// It generates for a stream that was closed longer ago than a cancel may take.
+  bool writes_for_nobody() const;
   std::uint64_t generated_tokens() const;
   std::int32_t sequences() const;
   const EngineTraits& traits() const { return traits_; }
@@ -144,6 +149,7 @@ class EngineProcess {
   bool was_away_ = false;
   int troubles_ = 0;
   std::uint32_t deaths_ = 0;
+  std::uint32_t faults_ = 0;
   Instant clean_since_{};
 };
 

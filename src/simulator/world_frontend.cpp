@@ -15,6 +15,12 @@ constexpr std::uint64_t kTicksPerComparison = 5;
 constexpr Duration kDataTick = milliseconds(15);
 constexpr Duration kProbeLimit = milliseconds(400);
 constexpr Duration kIdentifyLimit = milliseconds(1000);
+/// Of the oracle: the first good probe may have been on its way when the breaker opened.
+constexpr int kGoodProbesMax = 2;
+/// Of the oracle: no silence that is shorter means anything.
+constexpr Duration kSilenceMin = milliseconds(1'000);
+/// Of the oracle: a dead worker is probed twice a second.
+constexpr Duration kBackWithin = milliseconds(8'000);
 
 std::string_view draw_policy(double share) {
   if (share < 0.2) return "round-robin";
@@ -46,6 +52,7 @@ Frontend::Frontend(Commons& commons, std::size_t index, std::size_t cores, std::
     auto policy = routing::make_policy(policy_name, options);
     HF_ASSERT(policy.has_value());
     core->router = std::move(*policy);
+    core->resume_prefill_max = options.resume_prefill_tokens_max;
     core->random = Random(random.next());
     core->context = {.view = nullptr,
                      .router = core->router.get(),
@@ -142,6 +149,21 @@ void Frontend::probe_ended(std::size_t index, std::uint64_t number, core::ProbeR
   worker.machine.set_may_eject(may_eject());
   const auto before = worker.machine.state();
   const auto wish = worker.machine.probed(commons_.schedule.now(), result);
+  const bool is_verdict = before != worker.machine.state() &&
+                          worker.machine.last_reason().starts_with("silent") &&
+                          result != core::ProbeResult::kBad;
+  if (is_verdict && paused_until_ != Instant{} &&
+      commons_.schedule.now() < paused_until_ + kSilenceMin) {
+    commons_.violation("worker " + std::to_string(index) + " is " +
+                       std::string(core::to_string(worker.machine.state())) +
+                       " for a silence during our own pause");
+  }
+  const bool stays_out = before == core::WorkerState::kEjected &&
+                         worker.machine.state() == core::WorkerState::kEjected;
+  const bool is_good = stays_out && result == core::ProbeResult::kAnswered;
+  worker.good_while_ejected = is_good ? worker.good_while_ejected + 1 : 0;
+  if (worker.good_while_ejected > kGoodProbesMax)
+    commons_.violation("worker " + std::to_string(index) + " answers and stays ejected");
   if (commons_.trace && before != worker.machine.state()) {
     commons_.trace("frontend " + std::to_string(index_) + ": worker " + std::to_string(index) +
                    " " + std::string(core::to_string(before)) + " -> " +
@@ -256,6 +278,7 @@ void Frontend::attempt_failed(std::size_t index, core::Reason reason) {
     machine.set_may_eject(may_eject());
     const auto before = machine.state();
     const auto wish = machine.attempt_failed(commons_.schedule.now(), reason);
+    workers_[index]->good_while_ejected = 0;
     if (commons_.trace && before != machine.state()) {
       commons_.trace("frontend " + std::to_string(index_) + ": worker " + std::to_string(index) +
                      " " + std::string(core::to_string(before)) + " -> " +
@@ -294,6 +317,20 @@ void Frontend::data_tick() {
     }
   }
   commons_.schedule.after(kDataTick, [this] { data_tick(); });
+}
+
+void Frontend::check_workers() const {
+  const auto now = commons_.schedule.now();
+  if (now < paused_until_ + kBackWithin) return;
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    const auto state = workers_[i]->machine.state();
+    const auto since = commons_.engines[i]->clean_since();
+    const bool is_out = state == core::WorkerState::kDead || state == core::WorkerState::kStarting;
+    if (!is_out || since == kNever || now < since + kBackWithin) continue;
+    commons_.violation("worker " + std::to_string(i) + " is still " +
+                       std::string(core::to_string(state)) + ", its engine is well for " +
+                       std::to_string(millis(now - since)) + " ms");
+  }
 }
 
 void Frontend::check_released() {

@@ -24,7 +24,6 @@ struct Commons {
   std::vector<std::unique_ptr<EngineProcess>> engines;
   std::function<void(std::string)> violation;
   std::function<void(const std::string&)> trace;            // empty: not wanted
-  bool resume_from_text = false;                            // planted in the driver
   std::size_t is_protected = static_cast<std::size_t>(-1);  // an engine that no fault meets
 };
 
@@ -39,6 +38,9 @@ struct DataCore {
   Random random{0};
   core::CoreContext context;
   std::vector<ClientRun*> open;
+  // For the oracle.
+  std::uint64_t retries_due = 0;  // that must have been charged to the budget
+  std::int64_t resume_prefill_max = 0;
 };
 
 class Frontend {
@@ -63,6 +65,9 @@ class Frontend {
   const core::WorkerMachine& worker(std::size_t index) const { return workers_[index]->machine; }
   /// At the end: everything given back?
   void check_released();
+  /// Now and then: what answers is used again.
+  void check_workers() const;
+  bool was_paused() const { return paused_until_ != Instant{}; }
   void stop() { stopped_ = true; }
 
  private:
@@ -76,6 +81,7 @@ class Frontend {
     bool probe_open = false;
     std::uint64_t identification = 0;
     bool identifying = false;
+    int good_while_ejected = 0;  // probes in a row
   };
 
   void apply(std::size_t index, core::WorkerMachine::Wish wish);

@@ -1,6 +1,7 @@
 // What happens in a simulated world, drawn from its seed before it begins.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,12 +14,14 @@ struct FaultDraw {
   std::size_t engine = 0;
   Fault fault = Fault::kKill;
   Duration how_long{};
+  bool dropped = false;
 };
 
 struct PauseDraw {
   Duration at{};
   std::size_t frontend = 0;
   Duration how_long{};
+  bool dropped = false;
 };
 
 struct WorldDraw {
@@ -34,7 +37,13 @@ struct WorldDraw {
 
 /// Everything at random.
 WorldDraw draw_world(std::uint64_t seed);
+/// Names of what may be left out (SimResult::parts), and leaving out all others.
+std::vector<std::string> parts_of(const WorldDraw& draw);
+void keep_only(WorldDraw& draw, const std::vector<std::string>& parts);
 /// One failure scenario of behaviour.md §14, with random details; false: no such name.
 bool draw_scenario(std::uint64_t seed, std::string_view name, WorldDraw& draw);
+/// One during another, at a phase; false: no such name.
+bool draw_pair(std::uint64_t seed, std::string_view first, std::string_view second,
+               std::string_view phase, WorldDraw& draw);
 
 }  // namespace hf::simulator

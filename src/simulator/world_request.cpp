@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/planted.hpp"
+
 namespace hf::simulator {
 namespace {
 using std::chrono::microseconds;
@@ -32,6 +34,7 @@ void ClientRun::violation(const std::string& what) const {
 void ClientRun::start() {
   started_ = true;
   arrived_ = now();
+  waiting_from_ = arrived_;
   last_worker_ = 0;
   core_.open.push_back(this);
   if (draw_.cancelled_after) {
@@ -50,6 +53,7 @@ void ClientRun::start() {
     if (draw_.poison) line += " poison";
     note(line);
   }
+  spring(Trap::Phase::kArrival, 0, 0);
   machine_.start(now());
   settle();
 }
@@ -57,6 +61,7 @@ void ClientRun::start() {
 void ClientRun::on_view() {
   if (is_done()) return;
   machine_.on_view(now());
+  check_view();
   settle();
 }
 
@@ -64,6 +69,7 @@ void ClientRun::tick() {
   if (is_done()) return;
   if (machine_.state() == core::RequestMachine::State::kWaiting) machine_.on_room(now());
   if (!is_done() && machine_.deadline() <= now()) machine_.tick(now());
+  check_waiting();
   settle();
 }
 
@@ -106,7 +112,7 @@ SequenceParams ClientRun::params_for(const core::OpenAttempt& open) const {
   params.prompt = machine_.prompt_ids();
   const auto carried = machine_.carried_ids();
   params.prompt.insert(params.prompt.end(), carried.begin(), carried.end());
-  if (commons_.resume_from_text) {
+  if (core::is_planted(core::Planted::kResumeFromText)) {
     const auto& vocabulary = engine.model().vocabulary();
     params.prompt = vocabulary.tokenize(vocabulary.detokenize(params.prompt, true), true);
   }
@@ -119,8 +125,13 @@ SequenceParams ClientRun::params_for(const core::OpenAttempt& open) const {
 void ClientRun::open(const core::OpenAttempt& open) {
   check_worker(open.worker);
   // A resume was placed when its first question was asked.
-  if (!asked_plan_ && !same_worker_again_) check_choice(open.worker, open.mode);
+  const bool was_prepared = asked_plan_.has_value();
+  if (!was_prepared && !same_worker_again_) check_choice(open.worker, open.mode);
+  if (!was_prepared) check_placement(open.worker, open.mode);
   asked_plan_.reset();
+  const bool is_hedge = live_attempts() > 0;
+  const bool is_charged = is_hedge && note_hedge(open.mode, was_prepared);
+  check_retry(open.mode, is_hedge);
   if (is_done()) violation("opens an attempt after the end");
   note("opens " + std::to_string(open.attempt) + " at " + std::to_string(open.worker) + " by " +
        std::string(core::to_string(open.mode)) + ", carries " +
@@ -143,7 +154,13 @@ void ClientRun::open(const core::OpenAttempt& open) {
   commons_.schedule.after(stream->link, [engine = commons_.engines[open.worker].get(), stream] {
     engine->accept(stream);
   });
-  open_[open.attempt] = {.stream = stream, .worker = open.worker, .mode = open.mode, .held = {}};
+  open_[open.attempt] = {.stream = stream,
+                         .worker = open.worker,
+                         .mode = open.mode,
+                         .was_hedge = is_hedge,
+                         .charged = is_charged,
+                         .deaths = core_.context.view->workers[open.worker].deaths,
+                         .held = {}};
   spring(open.mode == core::Mode::kTokens ? Trap::Phase::kResume : Trap::Phase::kOpen, 0,
          open.worker);
 }
@@ -164,8 +181,11 @@ void ClientRun::cancel(core::AttemptId attempt) {
   }
   const auto stream = found->second.stream;
   stream->closed = true;
-  commons_.schedule.after(stream->link, [engine = commons_.engines[found->second.worker].get(),
-                                         stream] { engine->hang_up(stream); });
+  stream->closed_at = now();
+  if (!core::is_planted(core::Planted::kCancelNotSent)) {
+    commons_.schedule.after(stream->link, [engine = commons_.engines[found->second.worker].get(),
+                                           stream] { engine->hang_up(stream); });
+  }
   open_.erase(found);
 }
 
@@ -173,6 +193,8 @@ void ClientRun::ask(core::Question question, std::size_t worker, std::uint32_t p
   if (asked_plan_ != plan) {
     check_worker(worker);
     check_choice(worker, core::Mode::kTokens);
+    check_placement(worker, core::Mode::kTokens);
+    if (live_attempts() > 0) note_hedge(core::Mode::kTokens, true);
   }
   asked_plan_ = plan;
   note("asks " + std::to_string(worker) + " question " +
@@ -242,13 +264,14 @@ void ClientRun::receive(core::AttemptId attempt, Arrival arrival) {
   if (found == open_.end() || is_done()) return;
   if (!reading_) {
     found->second.held.push_back(std::move(arrival));
+    found->second.paused = true;
     machine_.on_paused(now(), attempt, true);
     return;
   }
-  process(attempt, std::move(arrival));
+  process(attempt, arrival);
 }
 
-void ClientRun::process(core::AttemptId attempt, Arrival arrival) {
+void ClientRun::process(core::AttemptId attempt, const Arrival& arrival) {
   const auto found = open_.find(attempt);
   if (found == open_.end() || is_done()) return;
   const auto worker = found->second.worker;
@@ -261,6 +284,11 @@ void ClientRun::process(core::AttemptId attempt, Arrival arrival) {
       break;
     case Arrival::Kind::kStatus:
       found->second.status = arrival.status;
+      if ((arrival.status == 429 || arrival.status == 503) && live_attempts() <= 1) {
+        const auto wait =
+            arrival.retry_after.count() > 0 ? arrival.retry_after : Duration(milliseconds(1'000));
+        refused_until_[worker] = now() + wait;
+      }
       if (arrival.status == 401 || arrival.status == 403 || arrival.status == 404)
         failed_.insert(worker);
       same_worker_again_ = arrival.status == 400;  // without our fields
@@ -281,6 +309,7 @@ void ClientRun::process(core::AttemptId attempt, Arrival arrival) {
         machine_.on_event(now(), attempt, arrival.event.view());
       }
       current_ = nullptr;
+      if (arrival.event.kind == core::EventKind::kTokens) failures_ = 0;
       if (arrival.event.kind == core::EventKind::kTokens)
         spring(Trap::Phase::kToken, ++token_events_, worker);
       if (arrival.event.finish == core::Finish::kStop ||
@@ -302,6 +331,7 @@ void ClientRun::process(core::AttemptId attempt, Arrival arrival) {
 void ClientRun::report(std::size_t worker, core::Reason reason) {
   note("worker " + std::to_string(worker) + " failed: " + std::string(core::to_string(reason)));
   failed_.insert(worker);
+  note_failure(worker, reason);
   if (reason != core::Reason::kConnect && reason != core::Reason::kHttp5xx &&
       reason != core::Reason::kOverloaded && reason != core::Reason::kRefused) {
     ++connections_lost_;
@@ -318,6 +348,7 @@ void ClientRun::client_stops_reading(core::AttemptId attempt) {
   reading_ = false;
   was_paused_ = true;
   note("client stops reading");
+  if (const auto found = open_.find(attempt); found != open_.end()) found->second.paused = true;
   machine_.on_paused(now(), attempt, true);
   commons_.schedule.after(draw_.stops_reading_for,
                           [this] { core_.frontend->run([this] { client_reads_again(); }); });
@@ -328,11 +359,13 @@ void ClientRun::client_reads_again() {
   if (is_done()) return;
   note("client reads again");
   std::vector<core::AttemptId> attempts;
+  attempts.reserve(open_.size());
   for (const auto& [id, open] : open_) attempts.push_back(id);
   for (const auto id : attempts) {
     machine_.on_paused(now(), id, false);
     const auto found = open_.find(id);
     if (found == open_.end()) continue;
+    found->second.paused = false;
     auto held = std::exchange(found->second.held, {});
     const bool may_merge =
         commons_.engines[found->second.worker]->traits().options.dialect == Dialect::kVllm;
@@ -351,7 +384,7 @@ void ClientRun::client_reads_again() {
         merged_ = true;
         continue;
       }
-      process(id, std::move(held[i]));
+      process(id, held[i]);
     }
   }
 }
@@ -383,14 +416,36 @@ void ClientRun::operator_cancels() {
 
 void ClientRun::spring(Trap::Phase phase, std::uint32_t token, std::size_t engine) {
   auto& trap = draw_.trap;
-  if (!trap || trap->phase != phase || trap->token != token) return;
+  if (!trap || trap->phase != phase) return;
+  if (trap->by_count ? machine_.ledger().size() < trap->token : trap->token != token) return;
   const auto sprung = *trap;
   ++traps_sprung_;
   if (--trap->times <= 0) trap.reset();
-  commons_.schedule.after(sprung.delay, [this, sprung, engine] {
-    if (commons_.is_protected == engine) return;
-    commons_.engines[engine]->apply(sprung.fault, sprung.how_long);
-  });
+  commons_.schedule.after(sprung.delay, [this, sprung, engine] { act(sprung, engine); });
+}
+
+void ClientRun::act(const Trap& trap, std::size_t engine) {
+  switch (trap.act) {
+    case Trap::Act::kEngine:
+      for (std::size_t i = 0; i < commons_.engines.size(); ++i) {
+        const bool is_hit = trap.everywhere || i == engine;
+        if (is_hit && commons_.is_protected != i)
+          commons_.engines[i]->apply(trap.fault, trap.how_long);
+      }
+      return;
+    case Trap::Act::kLeave: client_leaves(); return;
+    case Trap::Act::kStop:
+    case Trap::Act::kKill:
+      draw_.cancel_mode =
+          trap.act == Trap::Act::kStop ? core::CancelMode::kStop : core::CancelMode::kKill;
+      operator_cancels();
+      return;
+    case Trap::Act::kPauseReading:
+      draw_.stops_reading_at = 0;  // from its next text on
+      draw_.stops_reading_for = trap.how_long;
+      return;
+    case Trap::Act::kPauseFrontend: core_.frontend->pause(trap.how_long); return;
+  }
 }
 
 }  // namespace hf::simulator

@@ -20,10 +20,14 @@ inline constexpr std::int32_t kVllmCompletionsLimit = 16;
 
 /// A fault that waits for a request to reach a point.
 struct Trap {
-  enum class Phase : std::uint8_t { kOpen, kHead, kToken, kFinish, kAsk, kResume };
+  enum class Phase : std::uint8_t { kOpen, kHead, kToken, kFinish, kAsk, kResume, kArrival };
+  enum class Act : std::uint8_t { kEngine, kLeave, kStop, kKill, kPauseReading, kPauseFrontend };
   Phase phase = Phase::kToken;
-  std::uint32_t token = 0;  // kToken: which one
+  std::uint32_t token = 0;  // kToken: which event of tokens
+  bool by_count = false;    // kToken: not which event, but so many tokens
+  Act act = Act::kEngine;
   Fault fault = Fault::kKill;
+  bool everywhere = false;  // on all engines
   Duration delay{};
   Duration how_long{};
   int times = 1;
@@ -38,6 +42,7 @@ struct RequestDraw {
   bool greedy = true;
   bool opaque = false;
   bool poison = false;
+  bool dropped = false;  // left out of the world by WorldOptions::keep
   Duration arrives{};
   std::optional<Duration> leaves_after;
   std::optional<std::uint32_t> leaves_at_token;
@@ -73,6 +78,7 @@ class ClientRun final : public core::RequestActions {
   bool has_started() const { return started_; }
   /// After the last event of the world.
   void check_end();
+  std::int64_t charged_hedges() const;
 
   const core::RequestMachine& machine() const { return machine_; }
   const Transcript& transcript() const { return client_; }
@@ -103,6 +109,10 @@ class ClientRun final : public core::RequestActions {
     std::size_t worker = 0;
     core::Mode mode = core::Mode::kFirst;
     int status = 0;
+    bool paused = false;
+    bool was_hedge = false;
+    bool charged = false;      // a hedge that the budget must know of
+    std::uint32_t deaths = 0;  // the worker's, then
     std::vector<Arrival> held;
   };
 
@@ -111,13 +121,14 @@ class ClientRun final : public core::RequestActions {
   void note(const std::string& what) const;
   void violation(const std::string& what) const;
   void receive(core::AttemptId attempt, Arrival arrival);
-  void process(core::AttemptId attempt, Arrival arrival);
+  void process(core::AttemptId attempt, const Arrival& arrival);
   void client_stops_reading(core::AttemptId attempt);
   void client_reads_again();
   void client_leaves();
   void operator_cancels();
   void check_cancelled(std::string_view error);
   void spring(Trap::Phase phase, std::uint32_t token, std::size_t engine);
+  void act(const Trap& trap, std::size_t engine);
   void settle();
   std::vector<TokenId> prompt_for(std::size_t engine) const;
   SequenceParams params_for(const core::OpenAttempt& open) const;
@@ -126,6 +137,15 @@ class ClientRun final : public core::RequestActions {
   void take_finish(core::Finish finish);
   void check_worker(std::size_t worker);
   void check_choice(std::size_t worker, core::Mode mode);
+  // world_bounds.cpp: budgets, bounds and clocks
+  bool is_live(const Open& open) const;
+  std::size_t live_attempts() const;
+  void check_placement(std::size_t worker, core::Mode mode);
+  bool note_hedge(core::Mode mode, bool was_prepared);
+  void check_retry(core::Mode mode, bool is_hedge);
+  void note_failure(std::size_t worker, core::Reason reason);
+  void check_view();
+  void check_waiting();
   void check_complete();
   bool half_character_was_lost() const;
   void check_error(std::string_view code);
@@ -147,6 +167,11 @@ class ClientRun final : public core::RequestActions {
   std::map<std::uint64_t, EngineModel::Answer> expected_;
   std::uint32_t token_events_ = 0;
   int connections_lost_ = 0;
+  int failures_ = 0;         // without a token since
+  bool owes_retry_ = false;  // the next restart is charged
+  std::map<std::size_t, Instant> refused_until_;
+  Instant waiting_from_{};
+  std::uint32_t attempts_then_ = 0;
   int traps_sprung_ = 0;
   Instant arrived_{};
   Instant done_at_{};

@@ -3,6 +3,7 @@
 #include <map>
 #include <string>
 
+#include "simulator/world.hpp"
 #include "simulator/world_plan.hpp"
 
 namespace hf::simulator {
@@ -71,6 +72,50 @@ void lengthen_prompts(Random& random, WorldDraw& draw) {
   }
 }
 
+// For good, or so that it is found to be as fast as the other again, after more than a minute.
+void worker_slow(Random& random, WorldDraw& draw, Duration at) {
+  draw.faults = {{at, 0, Fault::kSlow, kForEver}};
+  if (random.chance(0.5)) return;
+  draw.faults[0].how_long = seconds(20);
+  for (std::size_t i = 0; i < 20; ++i) {
+    draw.requests.push_back(plain_stream(random, draw.requests.size()));
+    draw.requests.back().arrives = seconds(50) + static_cast<std::int64_t>(i) * seconds(1);
+  }
+}
+
+// The slow one is the last one left, and fails too.
+void slow_errors(Random& random, WorldDraw& draw, Duration at) {
+  const bool llama = draw.engines[0].options.dialect == Dialect::kLlama;
+  for (int i = 0; i < 2; ++i) draw.engines.push_back(plain_engine(random, llama));
+  draw.faults = {{at, 0, Fault::kSlow, seconds(60)}};
+  for (std::size_t i = 1; i < draw.engines.size(); ++i)
+    draw.faults.push_back({at + seconds(5), i, Fault::kKill, seconds(5)});
+  draw.faults.push_back(
+      {at + seconds(6) + span(random, 0, 500), 0, Fault::kReset, milliseconds(1)});
+  for (auto& request : draw.requests) {  // so long that they are there
+    if (request.number % 2 == 1) request.params.max_tokens += 600;
+    request.spec.max_tokens = request.params.max_tokens;
+  }
+}
+
+// One after the other, as a deployment does; the second is not there yet when the frontend starts.
+void worker_restart(Random& random, WorldDraw& draw, Duration at) {
+  draw.faults = {{at, 0, Fault::kTerm, span(random, 500, 1'500)},
+                 {Duration{}, 1, Fault::kKill, milliseconds(300)},
+                 {at + seconds(3), 1, Fault::kTerm, span(random, 500, 1'500)}};
+}
+
+// Engines stop in one order and come back in another (FoundationDB's name for it).
+void swizzle(Random& random, WorldDraw& draw, Duration at) {
+  const bool llama = draw.engines[0].options.dialect == Dialect::kLlama;
+  for (int i = 0; i < 2; ++i) draw.engines.push_back(plain_engine(random, llama));
+  for (std::size_t i = 0; i < draw.engines.size(); ++i) {
+    const auto fault = random.chance(0.5) ? Fault::kKill : Fault::kFreeze;
+    draw.faults.push_back({at + static_cast<std::int64_t>(i) * milliseconds(400), i, fault,
+                           seconds(2) + span(random, 0, 4'000)});
+  }
+}
+
 void all_dead(Random& random, WorldDraw& draw, Duration at) {
   draw.faults = {{at, 0, Fault::kKill, kForEver},
                  {at + span(random, 0, 20), 1, Fault::kKill, seconds(3)}};
@@ -101,8 +146,10 @@ const std::map<std::string_view, Shape>& shapes() {
        }},
       {"engine_wedged", [](Random&, WorldDraw& draw,
                            Duration at) { draw.faults = {{at, 0, Fault::kWedge, seconds(60)}}; }},
-      {"worker_slow", [](Random&, WorldDraw& draw,
-                         Duration at) { draw.faults = {{at, 0, Fault::kSlow, kForEver}}; }},
+      {"worker_slow", worker_slow},
+      {"worker_restart", worker_restart},
+      {"swizzle", swizzle},
+      {"slow_errors", slow_errors},
       {"prefill_pauses",
        [](Random&, WorldDraw& draw, Duration at) {
          for (int i = 0; i < 3; ++i)
@@ -145,6 +192,52 @@ const std::map<std::string_view, Shape>& shapes() {
   return table;
 }
 
+struct Moment {
+  std::string_view name;
+  Trap::Phase phase;
+};
+constexpr Moment kMoments[] = {
+    {"queue", Trap::Phase::kArrival}, {"connect", Trap::Phase::kOpen},
+    {"prefill", Trap::Phase::kHead},  {"first_token", Trap::Phase::kToken},
+    {"middle", Trap::Phase::kToken},  {"last_token", Trap::Phase::kToken},
+    {"finish", Trap::Phase::kFinish}, {"recovery", Trap::Phase::kResume},
+};
+
+// What each scenario does, as something that strikes one stream's engine, client or frontend.
+bool act_of(Random& random, std::string_view scenario, Trap& trap) {
+  struct Row {
+    std::string_view name;
+    Trap::Act act;
+    Fault fault;
+    Duration how_long;
+  };
+  const Row rows[] = {
+      {"worker_kill", Trap::Act::kEngine, Fault::kKill, span(random, 500, 4'000)},
+      {"worker_hang", Trap::Act::kEngine, Fault::kFreeze, span(random, 2'000, 9'000)},
+      {"engine_wedged", Trap::Act::kEngine, Fault::kWedge, span(random, 6'000, 20'000)},
+      {"worker_slow", Trap::Act::kEngine, Fault::kSlow, span(random, 5'000, 20'000)},
+      {"prefill_pauses", Trap::Act::kEngine, Fault::kPause, seconds(3)},
+      {"slow_reader", Trap::Act::kPauseReading, Fault::kKill, span(random, 3'000, 12'000)},
+      {"frontend_pause", Trap::Act::kPauseFrontend, Fault::kKill, seconds(3)},
+      {"resume_storm", Trap::Act::kEngine, Fault::kReset, milliseconds(1)},
+      {"poison_request", Trap::Act::kEngine, Fault::kKill, milliseconds(20)},
+      {"all_dead", Trap::Act::kEngine, Fault::kKill, seconds(3)},
+      {"cancel_stop", Trap::Act::kStop, Fault::kKill, {}},
+      {"cancel_kill", Trap::Act::kKill, Fault::kKill, {}},
+      {"client_gone", Trap::Act::kLeave, Fault::kKill, {}},
+      {"worker_restart", Trap::Act::kEngine, Fault::kTerm, span(random, 500, 3'000)},
+      {"slow_errors", Trap::Act::kEngine, Fault::kEarlyEnd, milliseconds(1)},
+      {"swizzle", Trap::Act::kEngine, Fault::kCoreDies, span(random, 500, 3'000)},
+  };
+  const auto* found = std::ranges::find(rows, scenario, &Row::name);
+  if (found == std::end(rows)) return false;
+  trap.act = found->act;
+  trap.fault = found->fault;
+  trap.how_long = found->how_long;
+  trap.everywhere = scenario == "all_dead";
+  return true;
+}
+
 }  // namespace
 
 bool draw_scenario(std::uint64_t seed, std::string_view name, WorldDraw& draw) {
@@ -157,6 +250,42 @@ bool draw_scenario(std::uint64_t seed, std::string_view name, WorldDraw& draw) {
   draw.cores = 2;
   for (std::size_t i = 0; i < 50; ++i) draw.requests.push_back(plain_stream(random, i));
   found->second(random, draw, span(random, 700, 1'200));
+  return true;
+}
+
+std::vector<std::string_view> scenario_names() {
+  std::vector<std::string_view> names;
+  for (const auto& [name, shape] : shapes()) names.push_back(name);
+  return names;
+}
+
+std::vector<std::string_view> phase_names() {
+  std::vector<std::string_view> names;
+  for (const auto& moment : kMoments) names.push_back(moment.name);
+  return names;
+}
+
+bool draw_pair(std::uint64_t seed, std::string_view first, std::string_view second,
+               std::string_view phase, WorldDraw& draw) {
+  const auto* moment = std::ranges::find(kMoments, phase, &Moment::name);
+  if (moment == std::end(kMoments) || !draw_scenario(seed, first, draw)) return false;
+  Random random(mix64(seed ^ 0x9a17));
+  // A third one, so that what two faults hit can go on.
+  draw.engines.push_back(plain_engine(random, draw.engines[0].options.dialect == Dialect::kLlama));
+  for (auto& request : draw.requests) {
+    Trap trap;
+    if (!act_of(random, second, trap)) return false;
+    if (request.number % 5 != 0) continue;
+    const auto last = static_cast<std::uint32_t>(request.params.max_tokens) - 1;
+    trap.phase = moment->phase;
+    if (phase == "first_token") trap.token = 1;
+    if (phase == "middle") trap.token = last / 2;
+    if (phase == "last_token") trap.token = last;
+    trap.by_count = moment->phase == Trap::Phase::kToken;
+    // What follows a finish reason comes with it.
+    if (phase != "finish") trap.delay = std::chrono::microseconds(random.below(2'000));
+    request.trap = trap;
+  }
   return true;
 }
 
