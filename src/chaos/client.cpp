@@ -4,6 +4,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/write.hpp>
+#include <tuple>
 
 #include "http/message.hpp"
 #include "net/clock.hpp"
@@ -26,21 +27,21 @@ void Client::leave() {
   if (has_ended()) return;
   transcript_.left = true;
   boost::system::error_code ignored;
-  socket_.close(ignored);
+  std::ignore = socket_.close(ignored);
 }
 
 void Client::give_up(const std::string& why) {
   if (has_ended()) return;
   broke(why);
   boost::system::error_code ignored;
-  socket_.close(ignored);
+  std::ignore = socket_.close(ignored);
 }
 
 net::Task<void> Client::run(std::shared_ptr<Client> self) {
   self->started_at_ = net::now();
   if (!self->transcript_.left && self->transcript_.broken.empty()) co_await self->exchange();
   boost::system::error_code ignored;
-  self->socket_.close(ignored);
+  std::ignore = self->socket_.close(ignored);
   self->ended_at_ = net::now();
 }
 
@@ -65,13 +66,14 @@ net::Task<bool> Client::connect_to(http::Endpoint to) {
   for (const auto& entry : found) {
     boost::system::error_code ignored;
     if (transcript_.left) co_return false;
-    socket_.close(ignored);
-    socket_.open(entry.endpoint().protocol(), ignored);
+    std::ignore = socket_.close(ignored);
+    std::ignore = socket_.open(entry.endpoint().protocol(), ignored);
     if (call_.read_bytes_per_s)
-      socket_.set_option(boost::asio::socket_base::receive_buffer_size(kSlowWindow), ignored);
+      std::ignore =
+          socket_.set_option(boost::asio::socket_base::receive_buffer_size(kSlowWindow), ignored);
     const auto [failed] = co_await socket_.async_connect(entry.endpoint(), net::tok);
     if (!failed) {
-      socket_.set_option(net::Tcp::no_delay(true), ignored);
+      std::ignore = socket_.set_option(net::Tcp::no_delay(true), ignored);
       co_return true;
     }
     last = failed.message();

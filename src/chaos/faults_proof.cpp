@@ -22,7 +22,15 @@ constexpr double kSlowFactor = 3;
 
 net::Task<Faults::Outcome> Faults::on_engine(const Step& step) {
   auto& engine = *at_.fleet.engine(step.target);
-  const auto before = co_await at_.fleet.stats(engine);
+  const bool ends_streams = step.kind == "abort" || step.kind == "early_end" ||
+                            step.kind == "half_event" || step.kind == "reset_streams";
+  // An engine that was just ejected has none for a while.
+  const Instant limit = net::now() + 2 * kProofLimit;
+  auto before = co_await at_.fleet.stats(engine);
+  while (ends_streams && before && before->streams == 0 && net::now() < limit && !is_stopped_) {
+    co_await pause();
+    before = co_await at_.fleet.stats(engine);
+  }
   if (!before) co_return Outcome{false, "the engine does not answer"};
   const double speed = step.kind == "slow" ? co_await tokens_per_s(engine) : 0;
   json::object body{{"kind", step.kind}};
@@ -34,8 +42,6 @@ net::Task<Faults::Outcome> Faults::on_engine(const Step& step) {
   // One that dies at once does not answer; how it ended is proof enough.
   if (!is_taken && step.kind != "die")
     co_return Outcome{false, answer ? "refused: " + answer->body : answer.error().detail};
-  const bool ends_streams = step.kind == "abort" || step.kind == "early_end" ||
-                            step.kind == "half_event" || step.kind == "reset_streams";
   if (ends_streams)
     co_return Outcome{before->streams > 0, std::to_string(before->streams) + " streams were hit"};
   auto proof = co_await prove_engine_fault(step, engine, speed);

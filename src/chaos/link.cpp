@@ -4,6 +4,7 @@
 #include <array>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
+#include <tuple>
 
 #include "net/clock.hpp"
 
@@ -19,15 +20,15 @@ struct Link::Pair {
 
   void close() {
     boost::system::error_code ignored;
-    client.close(ignored);
-    engine.close(ignored);
+    std::ignore = client.close(ignored);
+    std::ignore = engine.close(ignored);
     is_open = false;
   }
   void reset() {
     boost::system::error_code ignored;
     const net::asio::socket_base::linger at_once(true, 0);
-    client.set_option(at_once, ignored);
-    engine.set_option(at_once, ignored);
+    std::ignore = client.set_option(at_once, ignored);
+    std::ignore = engine.set_option(at_once, ignored);
     close();
   }
 
@@ -105,7 +106,7 @@ net::Task<void> Link::serve(std::shared_ptr<State> state, net::Socket socket) {
   if (error) {
     pair->reset();  // as near to "refused" as a proxy can come
   } else {
-    pair->engine.set_option(net::Tcp::no_delay(true), ignored);
+    std::ignore = pair->engine.set_option(net::Tcp::no_delay(true), ignored);
     ++state->running;
     state->core.spawn(pump(state, pair, false), "link up");
     co_await pump(state, pair, true);
@@ -133,7 +134,7 @@ net::Task<void> Link::pump(std::shared_ptr<State> state, std::shared_ptr<Pair> p
     while (state->fault.is_stalled && pair->is_open) co_await state->changed.wait();
     boost::system::error_code ignored;
     if (error == net::asio::error::eof) {
-      to.shutdown(net::Tcp::socket::shutdown_send, ignored);
+      std::ignore = to.shutdown(net::Tcp::socket::shutdown_send, ignored);
     } else if (pair->is_open) {
       pair->reset();
     }

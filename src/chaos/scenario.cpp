@@ -151,10 +151,10 @@ void check_whole(Scenario& scenario, const Node& root, Problems& problems) {
                  "`engines: {kind: url, urls: […]}` or none");
   for (const auto& group : scenario.load) {
     const bool is_open_ended = group.requests == 0 || group.rate;
-    if (is_open_ended && !scenario.is_simulated() && group.prompts == 0)
-      problems.add(root.line, "load." + group.name +
-                                  " needs `prompts: N`: the right answers are "
-                                  "asked for before the first fault");
+    if (!is_open_ended || scenario.is_simulated() || group.prompts != 0) continue;
+    auto why = "load." + group.name;
+    why += " needs `prompts: N`: the right answers are asked for before the first fault";
+    problems.add(root.line, std::move(why));
   }
 }
 

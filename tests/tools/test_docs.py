@@ -28,8 +28,8 @@ def test_configuration_lists_every_flag_of_serve():
 def test_commands_in_documents_use_flags_that_exist():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for line in document.read_text().replace("\\\n", " ").splitlines():
-            for command in re.findall(r"(?:^|/)holdfast (serve|engine|sim|config check) "
-                                      r"(--[^`|#&]*)", line):
+            for command in re.findall(r"(?:^|/)holdfast (serve|engine|sim|config check|chaos run) "
+                                      r"((?:[a-z_/.]+ )*--[^`|#&]*)", line):
                 unknown = flags_in(command[1]) - flags_in(help_of(command[0]))
                 assert not unknown, f"{document.name}: {line}: {unknown}"
 
