@@ -31,14 +31,20 @@ int index_of(const std::string& worker, const Evidence& evidence) {
   return it == evidence.addresses.end() ? -1 : static_cast<int>(it - evidence.addresses.begin());
 }
 
+/// What still lies in sockets, or waits for a late client, when an engine falls silent.
+constexpr double kBufferedMs = 300;
+
 /// Where the answer changed hands: the gap whose length is nearest to the pause that the frontend
-/// measured, not before the engine was struck. Derived, not known: engines do not sign tokens.
+/// measured, not before the engine was struck, nor long after one that silenced it. Derived, not
+/// known: engines do not sign tokens.
 std::size_t split_at(const std::vector<Instant>& ticks, std::size_t from, double pause_ms,
-                     Instant struck) {
+                     const Strike& strike) {
+  const bool is_silent = strike.kind == "kill" || strike.kind == "stop" || strike.kind == "wedge";
   std::size_t best = ticks.size();
   double least = 0;
   for (std::size_t i = std::max<std::size_t>(from, 1); i < ticks.size(); ++i) {
-    if (ticks[i] < struck) continue;
+    if (ticks[i] < strike.at) continue;
+    if (is_silent && best != ticks.size() && millis(ticks[i - 1] - strike.at) > kBufferedMs) break;
     const double off = std::abs(millis(ticks[i] - ticks[i - 1]) - pause_ms);
     if (best != ticks.size() && off >= least) continue;
     best = i;
@@ -65,12 +71,11 @@ std::vector<int> writers_of(const Judged& answer, const Evidence& evidence) {
                                                    : std::string();
     std::size_t to = ticks.size();
     if (m < record.modes.size()) {
-      Instant struck{};
-      const int engine = index_of(worker, evidence);
-      for (const auto& [target, at] : evidence.strikes)
-        if (target == "engine-" + std::to_string(engine + 1) && struck == Instant{}) struck = at;
+      const auto name = "engine-" + std::to_string(index_of(worker, evidence) + 1);
+      const auto it_was = std::ranges::find(evidence.strikes, name, &Strike::target);
+      const auto strike = it_was == evidence.strikes.end() ? Strike{} : *it_was;
       const double pause = m < record.pauses_ms.size() ? record.pauses_ms[m] : 0;
-      to = record.modes[m] == "restart" ? from : split_at(ticks, from, pause, struck);
+      to = record.modes[m] == "restart" ? from : split_at(ticks, from, pause, strike);
     }
     for (std::size_t i = from; i < to; ++i) out[i] = index_of(worker, evidence);
     from = to;

@@ -37,12 +37,19 @@ struct Judged {
   Instant ended_at{};
 };
 
+/// A fault, when it began.
+struct Strike {
+  std::string kind;    // "kill"
+  std::string target;  // "engine-1"
+  Instant at{};
+};
+
 struct Evidence {
   std::vector<Judged> answers;
   std::map<std::string, AccessRecord> access;
   std::vector<std::string> addresses;  // of the engines, as the access log names them
   std::vector<bool> was_struck;        // by engine
-  std::vector<std::pair<std::string, Instant>> strikes;
+  std::vector<Strike> strikes;
   std::map<std::string, double> metrics;  // what was added during the run
   std::map<std::string, std::optional<int>> exits;
   std::optional<std::int64_t> engines_alive;

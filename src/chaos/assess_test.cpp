@@ -45,7 +45,7 @@ class Assess : public ::testing::Test {
     evidence_.began = at_ms(-10);
     evidence_.addresses = {"h:1", "h:2"};
     evidence_.was_struck = {true, false};
-    evidence_.strikes = {{"engine-1", at_ms(25)}};
+    evidence_.strikes = {{"kill", "engine-1", at_ms(25)}};
     evidence_.access["chaos-0"] = {{"h:1", "h:2"}, {"tokens"}, {"reset"}, {210}};
     evidence_.access["chaos-1"] = {{"h:2"}, {}, {}, {}};
     result_.faults = {{"kill engine-1", "kill", "engine-1", 35, {}, true, "gone"}};
@@ -78,6 +78,17 @@ TEST_F(Assess, PassesAndTellsWhoWroteWhat) {
   EXPECT_EQ(result_.streams[1].ticks[0].engine, 1);
   EXPECT_DOUBLE_EQ(*result_.streams[0].pause_ms, 210);
   EXPECT_DOUBLE_EQ(result_.figures.pause_ms->max, 210);
+}
+
+TEST_F(Assess, AKilledEngineWritesNothingLater) {
+  // A later gap is nearer to the pause that the frontend measured; the engine was long dead.
+  got_[0].ticks = {at_ms(0), at_ms(20), at_ms(90), at_ms(600), at_ms(660)};
+  evidence_.access["chaos-0"].pauses_ms = {60};
+  verdict();
+  const auto& ticks = result_.streams.at(0).ticks;
+  EXPECT_EQ(ticks[1].engine, 0);
+  EXPECT_EQ(ticks[2].engine, 1);
+  EXPECT_EQ(ticks[4].engine, 1);
 }
 
 TEST_F(Assess, OneWrongTokenFails) {

@@ -57,7 +57,7 @@ net::Task<void> Faults::run() {
     result.kind = step.kind;
     result.target = step.target;
     result.at_ms = ms_since_start();
-    strikes_.emplace_back(step.target, net::now());
+    strikes_.push_back({step.kind, step.target, net::now()});
     Outcome outcome;
     if (!is_due) {
       outcome.evidence = "its moment (" + step.at.text + ") did not come within 60 s";

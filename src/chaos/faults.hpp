@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "chaos/assess.hpp"
 #include "chaos/fleet.hpp"
 #include "chaos/load.hpp"
 #include "chaos/network.hpp"
@@ -43,7 +44,7 @@ class Faults {
   /// The longest time until engines had dropped what clients had left.
   std::optional<double> told_ms() const { return told_ms_; }
   /// When each fault struck, by target.
-  std::vector<std::pair<std::string, Instant>> strikes() const { return strikes_; }
+  std::vector<Strike> strikes() const { return strikes_; }
 
  private:
   struct Outcome {
@@ -78,7 +79,7 @@ class Faults {
   Network network_;
   std::vector<FaultResult> results_;
   std::vector<std::string> problems_;
-  std::vector<std::pair<std::string, Instant>> strikes_;
+  std::vector<Strike> strikes_;
   std::optional<double> recovery_ms_;
   std::optional<double> told_ms_;
   Instant last_step_{};

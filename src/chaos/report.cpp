@@ -121,6 +121,7 @@ std::string head(const ChaosResult& result) {
   std::string out = "<header>\n<h1>" + badge(result.verdict) + " " + escaped(result.scenario);
   out += "</h1>\n";
   if (!result.title.empty()) out += "<p class=\"title\">" + escaped(result.title) + "</p>\n";
+  if (!result.inside.empty()) out += "<p class=\"inside\">" + escaped(result.inside) + "</p>\n";
   out += "<p class=\"facts\">";
   std::string engines;
   for (const auto& engine : result.engines) {

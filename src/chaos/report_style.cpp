@@ -24,6 +24,7 @@ body { margin: 0 auto; padding: 20px 28px 60px; max-width: 1700px; background: v
   color: var(--ink); font: 14px/1.45 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 15px; margin: 26px 0 8px; }
 a { color: var(--e0); } p { margin: 2px 0; } .title { font-size: 16px; }
+.inside { max-width: 110ch; color: var(--quiet); }
 .facts, .sub { color: var(--quiet); font-size: 12.5px; }
 .badge { display: inline-block; padding: 1px 10px; border-radius: 4px; color: #fff;
   font-size: .72em; letter-spacing: .06em; text-transform: uppercase; vertical-align: 12%;

@@ -19,6 +19,7 @@ ChaosResult a_run(std::size_t streams, std::size_t tokens) {
   ChaosResult r;
   r.scenario = "worker_kill";
   r.title = kNasty;
+  r.inside = kNasty;
   r.seed = 0xFFFFFFFFFFFFFFFFULL;
   r.verdict = Verdict::kFail;
   r.duration_ms = 5000;

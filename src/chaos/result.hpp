@@ -95,7 +95,8 @@ struct ChaosResult {
   std::string scenario;  // file name without .yaml
   std::string file;
   std::string title;
-  std::string form;  // "quick", "long"
+  std::string inside;  // what happens inside; may be empty
+  std::string form;    // "quick", "long"
   std::string commit;
   std::uint64_t seed = 0;
   std::string started_at;  // UTC, "2026-11-30T00:20:00Z"

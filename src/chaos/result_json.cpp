@@ -120,6 +120,7 @@ std::string to_json(const ChaosResult& result) {
                            {"scenario", result.scenario},
                            {"file", result.file},
                            {"title", result.title},
+                           {"inside", result.inside},
                            {"form", result.form},
                            {"commit", result.commit},
                            {"seed", result.seed},

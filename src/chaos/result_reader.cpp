@@ -166,6 +166,7 @@ Result<ChaosResult> from_json(std::string_view text) {
                                         : Verdict::kVoid;
   result.file = all.text("file");
   result.title = all.text("title");
+  result.inside = all.text("inside");
   result.form = all.text("form");
   result.commit = all.text("commit");
   if (const auto* seed = all.find("seed"); seed != nullptr && seed->is_uint64()) {

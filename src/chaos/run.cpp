@@ -258,6 +258,7 @@ ChaosResult run_scenario(const Scenario& scenario, const RunOptions& options) {
   result.scenario = scenario.name;
   result.file = scenario.file;
   result.title = scenario.title;
+  result.inside = scenario.inside;
   result.form = scenario.form;
   result.seed = options.seed;
   result.commit = options.commit;
