@@ -91,6 +91,9 @@ def steps():
         Step("sim", "1,000 simulated worlds, all pairs of scenarios, 60 s of fresh seeds",
              "build/release/holdfast sim --seeds 1000 --from 1 --pairs --edges --counts && "
              "build/release/holdfast sim --minutes 1", 10, ("release-build",)),
+        Step("chaos", "every fault test of chaos/ in its short form",
+             "build/release/holdfast chaos run chaos --jobs 3 --out build/chaos && "
+             f"cp build/chaos/junit.xml {REPORTS}/chaos.xml", 10, ("release-build",)),
         Step("e2e", "failure scenarios on real processes, real llama.cpp included",
              pytest("e2e", f"{PARALLEL} tests/e2e"), 40, ("release-build",), binary("release")),
         Step("clients", "official SDKs, LangChain, AI SDK and curl, through kills",
