@@ -51,6 +51,7 @@ soak: release ## a kill storm for MINUTES=10: answers right, memory flat, nothin
 
 chaos: setup release ## fault tests in their long form, with an HTML report in build/chaos
 	build/release/holdfast chaos run chaos --long --jobs 2 --out build/chaos
+	tools/fault_tolerance.py take build/chaos
 
 demo: setup release ## kill and freeze real llama.cpp engines under a running answer
 	$(PYTHON) tools/demo.py

@@ -70,3 +70,7 @@ def test_a_failed_run_does_not_look_like_a_pass(root):
 def test_a_folder_without_results_is_named(root):
     with pytest.raises(SystemExit, match="no result file"):
         fault_tolerance.main(["take", str(root / "chaos")], root)
+
+
+def test_the_page_of_this_tree_is_not_stale():
+    assert fault_tolerance.check(ROOT) == []
