@@ -67,6 +67,7 @@ net::Task<void> Faults::run() {
     result.verified = outcome.ok;
     result.evidence = outcome.evidence;
     last_step_ = net::now();
+    if (kind->target != TargetKind::kGroup) damaged_at_ = last_step_;
     at_.say(result.name + ": " + outcome.evidence);
     if (!kind->is_relief) {
       results_.push_back(std::move(result));
@@ -77,7 +78,7 @@ net::Task<void> Faults::run() {
     }
   }
   at_.load.faults_are_over();
-  if (!is_stopped_ && !at_.scenario.steps.empty()) co_await measure_recovery();
+  if (!is_stopped_ && damaged_at_) co_await measure_recovery();
   is_over_ = true;
 }
 
@@ -90,9 +91,10 @@ void Faults::note_relief(const Step& step) {
 
 // Whole again: every engine that runs is ready in the eyes of every frontend.
 net::Task<void> Faults::measure_recovery() {
-  const Instant from = last_step_;
+  const Instant from = *damaged_at_;  // clients that begin or leave damage nothing
   const bool is_asked = at_.scenario.checks.times.contains("recovery");
-  while (!is_stopped_ && net::now() - from < kRecoveryLimit) {
+  const Instant limit = net::now() + kRecoveryLimit;
+  while (!is_stopped_ && net::now() < limit) {
     if (!is_asked && at_.load.is_over()) co_return;  // some are never whole again
     std::int64_t wanted = 0;
     for (auto& engine : at_.fleet.engines()) {

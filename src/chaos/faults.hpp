@@ -83,6 +83,7 @@ class Faults {
   std::optional<double> recovery_ms_;
   std::optional<double> told_ms_;
   Instant last_step_{};
+  std::optional<Instant> damaged_at_;  // or mended, by the last step that did either
   bool is_stopped_ = false;
   bool is_over_ = false;
 };
