@@ -38,8 +38,15 @@ TEST_P(PlantedMistake, IsFound) {
   EXPECT_NE(first_broken(2'000), 0U);
 }
 
+// The others are mistakes of drivers, of routing or of the fleet, or show only over many requests.
 INSTANTIATE_TEST_SUITE_P(RequestFuzz, PlantedMistake,
-                         testing::Values(Planted::kTokenTwice, Planted::kIdDropped));
+                         testing::Values(Planted::kTokenTwice, Planted::kIdDropped,
+                                         Planted::kHeldTextLost, Planted::kStopMissed,
+                                         Planted::kLimitNotRebased, Planted::kDoneMissing,
+                                         Planted::kFinishedResumed, Planted::kHedgeNotReturned,
+                                         Planted::kRunningNotReturned, Planted::kPrefillNotReturned,
+                                         Planted::kQueueSlotLeaked, Planted::kLoserNotCancelled,
+                                         Planted::kStaleHedgeWins, Planted::kWaitsForEver));
 
 }  // namespace
 }  // namespace hf::core::fuzz
