@@ -20,8 +20,8 @@ template <class V>
 using Show = std::function<std::string(const V&)>;
 
 template <class T, class V, class Get>
-Field<T> single(std::string name, std::string type, Get get, Parse<V> parse, Show<V> show,
-                std::string help) {
+Field<T> single(std::string name, std::string type, Get get, const Parse<V>& parse,
+                const Show<V>& show, std::string help) {
   Field<T> field;
   field.name = std::move(name);
   field.type = std::move(type);
@@ -41,7 +41,7 @@ Field<T> single(std::string name, std::string type, Get get, Parse<V> parse, Sho
 
 /// A value that may be left out: `none` or nothing.
 template <class V>
-Parse<std::optional<V>> maybe(Parse<V> parse) {
+Parse<std::optional<V>> maybe(const Parse<V>& parse) {
   return [parse](std::string_view text) -> Result<std::optional<V>> {
     if (text.empty() || text == "none") return std::optional<V>();
     auto value = parse(text);
@@ -50,13 +50,13 @@ Parse<std::optional<V>> maybe(Parse<V> parse) {
   };
 }
 template <class V>
-Show<std::optional<V>> maybe(Show<V> show) {
+Show<std::optional<V>> maybe(const Show<V>& show) {
   return [show](const std::optional<V>& value) { return value ? show(*value) : "none"; };
 }
 
 /// Refuses what lies outside of [min, max].
 template <class V>
-Parse<V> within(Parse<V> parse, V min, V max, const std::string& range) {
+Parse<V> within(const Parse<V>& parse, V min, V max, const std::string& range) {
   return [=](std::string_view text) -> Result<V> {
     auto value = parse(text);
     if (value && (*value < min || *value > max))
@@ -128,8 +128,8 @@ Field<T> switch_field(std::string name, Get get, std::string help) {
 
 /// One of some words, each standing for a value.
 template <class T, class V, class Get>
-Field<T> choice_field(std::string name, Get get, std::vector<std::pair<std::string, V>> choices,
-                      std::string help) {
+Field<T> choice_field(std::string name, Get get,
+                      const std::vector<std::pair<std::string, V>>& choices, std::string help) {
   std::string type;
   for (const auto& choice : choices) type += (type.empty() ? "" : " | ") + choice.first;
   return single<T, V>(
@@ -151,7 +151,8 @@ Field<T> choice_field(std::string name, Get get, std::vector<std::pair<std::stri
 /// A list of words, in YAML or on one line with commas; `check` may refuse one.
 template <class T, class Get>
 Field<T> words_field(std::string name, std::string type, Get get,
-                     std::function<Result<void>(const std::string&)> check, std::string help) {
+                     const std::function<Result<void>(const std::string&)>& check,
+                     std::string help) {
   Field<T> field;
   field.name = std::move(name);
   field.type = std::move(type);

@@ -109,7 +109,8 @@ Key models_key() {
       return problems.add(node.line, place + " is a map from a model's name to its settings");
     options.models.clear();
     for (const auto& [name, settings] : node.members)
-      set_members(options.models[name], model_keys(), settings, place + "." + name, problems);
+      set_members(options.models[name], model_keys(), settings,
+                  std::string(place).append(".").append(name), problems);
   };
   key.show = [](const ServeOptions& options) {
     std::string out;
@@ -204,8 +205,10 @@ Key modes_key() {
       } else if (word == "text") {
         migration.text = true;
       } else {
-        problems.add(node.line, place + ": unknown mode '" + word +
-                                    "'; give some of restart, tokens, text, or []");
+        problems.add(node.line, std::string(place)
+                                    .append(": unknown mode '")
+                                    .append(word)
+                                    .append("'; give some of restart, tokens, text, or []"));
       }
     }
   };

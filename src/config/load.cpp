@@ -120,13 +120,15 @@ class Loader {
   /// A mistyped variable would be passed over in silence.
   void warn_of_variables() {
     std::vector<std::string> known;
+    known.reserve(keys_.size());
     for (const auto& key : keys_) known.push_back(key.variable);
     for (const auto& [name, value] : sources_.environment) {
       if (!name.starts_with("HOLDFAST_") || std::ranges::find(known, name) != known.end()) continue;
       if (name == "HOLDFAST_CONFIG" || value.starts_with("tcp://")) continue;
       if (const auto near = nearest(name.substr(9), without_prefix(known)); !near.empty())
-        out_.warnings.push_back("variable " + name + " is not known; the nearest is HOLDFAST_" +
-                                near);
+        out_.warnings.push_back(std::string("variable ")
+                                    .append(name)
+                                    .append(" is not known; the nearest is HOLDFAST_" + near));
     }
   }
 

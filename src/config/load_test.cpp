@@ -12,15 +12,15 @@
 namespace hf::config {
 namespace {
 
-Sources with_file(std::string text) {
+Sources with_file(const std::string& text) {
   Sources sources;
   sources.file_name = "h.yaml";
   sources.file_text = "engines: [http://a:1]\n" + text;
   return sources;
 }
 
-std::string first_problem(std::string text) {
-  const auto loaded = load(with_file(std::move(text)));
+std::string first_problem(const std::string& text) {
+  const auto loaded = load(with_file(text));
   return loaded.problems.empty() ? "" : loaded.problems.front();
 }
 

@@ -105,8 +105,9 @@ Result<std::int64_t> parse_count(std::string_view text) {
     if (c != '_' && c != ',') digits += c;
   }
   std::int64_t value = 0;
-  const auto* end = digits.data() + digits.size();
-  const auto read = std::from_chars(digits.data(), end, value);
+  const char* begin = digits.data();
+  const char* end = begin + digits.size();
+  const auto read = std::from_chars(begin, end, value);
   if (digits.empty() || read.ec != std::errc() || read.ptr != end)
     return fail(Code::kBadInput, "'" + std::string(text) + "' is no whole number");
   return value;
@@ -115,8 +116,9 @@ Result<std::int64_t> parse_count(std::string_view text) {
 Result<double> parse_number(std::string_view text) {
   const auto digits = trimmed(text);
   double value = 0;
-  const auto* end = digits.data() + digits.size();
-  const auto read = std::from_chars(digits.data(), end, value, std::chars_format::fixed);
+  const char* begin = digits.data();
+  const char* end = begin + digits.size();
+  const auto read = std::from_chars(begin, end, value, std::chars_format::fixed);
   if (digits.empty() || read.ec != std::errc() || read.ptr != end || !std::isfinite(value))
     return fail(Code::kBadInput, "'" + std::string(text) + "' is no number");
   return value;

@@ -85,7 +85,7 @@ TEST(ConfigYaml, RefusesWhatWouldSurprise) {
     ASSERT_FALSE(root) << text;
     EXPECT_NE(root.error().detail.find(words), std::string::npos) << root.error().detail;
   }
-  EXPECT_FALSE(parse_yaml(std::string(2 * 1024 * 1024, '#')));
+  EXPECT_FALSE(parse_yaml(std::string(2UL * 1024 * 1024, '#')));
 }
 
 }  // namespace

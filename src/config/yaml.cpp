@@ -12,7 +12,7 @@
 namespace hf::config {
 namespace {
 
-constexpr std::size_t kBytesMax = 1024 * 1024;
+constexpr std::size_t kBytesMax = 1024UL * 1024;
 constexpr std::size_t kDepthMax = 32;
 constexpr std::size_t kNodesMax = 100'000;
 

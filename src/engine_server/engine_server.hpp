@@ -19,7 +19,7 @@
 namespace hf::engine_server {
 
 /// Unread bytes of one stream; a client that leaves more unread is reset.
-inline constexpr std::size_t kUnsentBytesMax = 16 * 1024 * 1024;
+inline constexpr std::size_t kUnsentBytesMax = 16UL * 1024 * 1024;
 /// Connections at a time; more are closed at once.
 inline constexpr std::size_t kConnectionsMax = 8192;
 

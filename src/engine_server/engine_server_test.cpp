@@ -168,6 +168,7 @@ TEST_P(EngineServerTest, AHundredStreamsAreAllRightAndWhole) {
   start();
   const std::string expected = texts(ask(post("/v1/completions", completion(100))));
   std::vector<RawSocket> clients;
+  clients.reserve(100);
   for (int i = 0; i < 100; ++i) clients.push_back(send(post("/v1/completions", completion(100))));
   for (auto& client : clients) EXPECT_EQ(texts(client.read_to_end()), expected);
   EXPECT_TRUE(becomes_idle());

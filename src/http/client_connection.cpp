@@ -21,7 +21,7 @@ namespace {
 
 using ErrorCode = boost::system::error_code;
 
-constexpr std::size_t kReadBytesMax = 16 * 1024;
+constexpr std::size_t kReadBytesMax = 16UL * 1024;
 
 ErrorCode last_error() {
   return {errno, boost::system::system_category()};

@@ -35,7 +35,7 @@ class ClientConnection {
   /// Appends what has come, 1…`bytes_max` bytes (at most 16 KiB at a time), to `into`, which must
   /// live until it returns. kClosed at the end of stream, kReset, kCancelled; after kTimeout
   /// nothing is lost and reading may go on. No allocation but what `into` needs.
-  net::Task<Result<std::size_t>> read_some(std::string& into, std::size_t bytes_max = 16 * 1024,
+  net::Task<Result<std::size_t>> read_some(std::string& into, std::size_t bytes_max = 16UL * 1024,
                                            Instant deadline = kNever);
   void close();
   /// Closes with a TCP reset.

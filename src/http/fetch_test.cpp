@@ -81,10 +81,10 @@ TEST_F(FetchTest, SendsARequestAndGivesTheAnswer) {
 }
 
 TEST_F(FetchTest, ReusesTheConnection) {
-  auto first = start();
+  auto next = start();
   auto peer = listener_.accept();
   for (int i = 0; i < 3; ++i) {
-    auto next = i == 0 ? std::move(first) : start();
+    if (i > 0) next = start();
     peer.read_until("\r\n\r\n");
     peer.send(kOk);
     EXPECT_TRUE(finish(std::move(next)).has_value());

@@ -59,7 +59,7 @@ void Core::join() {
 
 void Core::spawn(Task<void> task, const char* name) {
   tasks_live_.fetch_add(1, std::memory_order_relaxed);
-  asio::co_spawn(io_, std::move(task), [this, name](std::exception_ptr thrown) {
+  asio::co_spawn(io_, std::move(task), [this, name](const std::exception_ptr& thrown) {
     if (thrown) die("task", name, thrown);
     tasks_live_.fetch_sub(1, std::memory_order_relaxed);
   });

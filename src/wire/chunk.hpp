@@ -12,8 +12,8 @@ namespace hf::wire {
 
 /// Bounds of what a peer may put around the data, for one body.
 inline constexpr std::size_t kChunkSizeLineMax = 1024;                  // one size line, bytes
-inline constexpr std::size_t kChunkExtensionBytesMax = 16 * 1024;       // all extensions together
-inline constexpr std::size_t kChunkTrailerBytesMax = 8 * 1024;          // all trailers together
+inline constexpr std::size_t kChunkExtensionBytesMax = 16UL * 1024;     // all extensions together
+inline constexpr std::size_t kChunkTrailerBytesMax = 8UL * 1024;        // all trailers together
 inline constexpr std::uint64_t kChunkSizeMax = std::uint64_t{1} << 40;  // one chunk, bytes
 
 /// Takes the framing off one body, whatever way its bytes are split.

@@ -15,7 +15,7 @@ namespace hf::wire {
 
 /// At most so many parts, and so many bytes of headers in each; more is kTooLarge.
 inline constexpr std::size_t kPartsMax = 128;
-inline constexpr std::size_t kPartHeadBytesMax = 8 * 1024;
+inline constexpr std::size_t kPartHeadBytesMax = 8UL * 1024;
 
 struct FormPart {
   std::string name;          // of Content-Disposition, unquoted; empty: it has none
