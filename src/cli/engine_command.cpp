@@ -102,6 +102,14 @@ void add_engine_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_option("--api-key", flags->options.api.api_key,
                       "answer 401 without Authorization: Bearer KEY, as the real engines do");
+  command->add_option("--lora", flags->options.api.loras,
+                      "name of an adapter that /v1/models lists (vllm); may be repeated");
+  command->add_flag("--images", flags->options.api.images, "takes image_url parts, as a VLM does");
+  command
+      ->add_option("--reasoning-tokens", flags->options.api.reasoning_tokens,
+                   "so many first tokens of a chat answer are reasoning")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
   command->add_option("--port-file", flags->options.port_file,
                       "gets the port once the engine answers");
   add_model_flags(*command, *flags);

@@ -279,8 +279,9 @@ void EngineApi::write_event(ApiStream& stream, Choice& choice, const TokenEvent&
     if (!stream.bytes.empty()) note_first_token(stream);
     return;
   }
-  choice.text += event.text;
-  choice.text += event.dropped;
+  auto& text = event.completion_tokens <= stream.call.reasoning ? choice.reasoning : choice.text;
+  text += event.text;
+  text += event.dropped;
   if (event.id >= 0) {
     choice.ids.push_back(event.id);
     note_first_token(stream);
@@ -371,6 +372,8 @@ void EngineApi::gone(std::uint64_t id, Instant now) {
   const auto found = streams_.find(id);
   if (found == streams_.end()) return;
   ApiStream& stream = *found->second;
+  gone_at_.push_back(now);
+  if (gone_at_.size() > kStatsMax) gone_at_.pop_front();
   if (options_.engine.dialect == Dialect::kVllm || stream.call.stream) {
     forget(id);
   } else if (!stream.gone_at) {

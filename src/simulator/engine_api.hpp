@@ -30,8 +30,9 @@
 //   status {"code", "retry_after"?, "count"?}  the next `count` (1) generate requests get that
 //   status clear               ends pause, slow, wedge, drop_ids, status
 // GET /sim/stats: {"requests","tokens","aborted","running","waiting","connections","streams",
-//   "ttft_us":[{"request_id","us"}…],"request_ids":[…]}; the lists hold the last 4,096. ttft_us is
-//   the engine's own time from the request's arrival to its first token.
+//   "ttft_us":[{"request_id","us"}…],"gone_us":[…],"request_ids":[…]}; the lists hold the last
+//   4,096. ttft_us is the engine's own time from the request's arrival to its first token, gone_us
+//   when (CLOCK_MONOTONIC) the connection of an open answer was seen to go.
 //
 // A prompt that contains "<<poison>>" kills the process (sigkill) after `poison_after` tokens.
 #pragma once
@@ -59,9 +60,12 @@ struct EngineApiOptions {
   std::string plain_as;       // "openai": no /health either; "sglang": says that it is SGLang
   std::string model = "sim";  // the id in /v1/models; llama.cpp accepts any name
   std::int64_t unix_at_zero_s = 1'795'314'000;  // unix time at Instant{}: for `created` and `date`
-  bool other_endpoints = false;   // off: 404, as a model that only generates was recorded
-  std::string api_key;            // not empty: 401 without it, except for health and statistics
-  std::int32_t poison_after = 2;  // tokens of a poisoned request before the process dies
+  std::vector<std::string> loras;     // names of adapters (vLLM): models that write other tokens
+  bool images = false;                // a multimodal model: image_url parts are taken
+  std::int32_t reasoning_tokens = 0;  // of each chat answer, the first so many are its reasoning
+  bool other_endpoints = false;       // off: 404, as a model that only generates was recorded
+  std::string api_key;                // not empty: 401 without it, except for health and statistics
+  std::int32_t poison_after = 2;      // tokens of a poisoned request before the process dies
 };
 
 /// One request, whole. Views are only read during the call.
@@ -217,6 +221,7 @@ class EngineApi {
   std::uint64_t requests_ = 0;
   std::deque<std::string> request_ids_;
   std::deque<FirstToken> first_tokens_;
+  std::deque<Instant> gone_at_;
 };
 
 }  // namespace hf::simulator

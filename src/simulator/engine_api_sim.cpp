@@ -159,6 +159,12 @@ std::string EngineApi::stats() const {
     append_json_string(out, first.request_id);
     out += R"(,"us":)" + std::to_string(first.us) + '}';
   }
+  out += R"(],"gone_us":[)";
+  for (const Instant& at : gone_at_) {
+    if (&at != &gone_at_.front()) out += ',';
+    const auto us = std::chrono::duration_cast<std::chrono::microseconds>(at - Instant{});
+    out += std::to_string(us.count());
+  }
   out += R"(],"request_ids":[)";
   for (const std::string& id : request_ids_) {
     if (&id != &request_ids_.front()) out += ',';

@@ -282,6 +282,7 @@ TEST(EngineApi, ChoicesAreInterleaved) {
           .objects();
   ASSERT_EQ(events.size(), 12U);
   std::vector<std::int64_t> order;
+  order.reserve(events.size());
   for (const json::object& event : events) {
     order.push_back(event.at("choices").as_array()[0].at("index").as_int64());
   }
@@ -289,6 +290,84 @@ TEST(EngineApi, ChoicesAreInterleaved) {
   for (const std::int64_t index : {0, 1, 2}) {
     EXPECT_EQ(std::count(order.begin(), order.end(), index), 4);
   }
+}
+
+std::string chat_request(std::string_view extra) {
+  return R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":9,"temperature":0)" +
+         std::string(extra) + "}";
+}
+
+TEST(EngineApi, TheFirstTokensOfAChatAreItsReasoning) {
+  for (auto [options, name] : {std::pair{vllm(), "reasoning"}, {llama(), "reasoning_content"}}) {
+    const auto plain = TestClient(options).post("/v1/chat/completions", chat_request("")).json();
+    options.reasoning_tokens = 4;
+    TestClient engine(options);
+    std::string thought, text;
+    const auto path = "/v1/chat/completions";
+    for (const auto& event : engine.post(path, chat_request(R"(,"stream":true)")).objects()) {
+      const auto& delta = event.at("choices").as_array().at(0).at("delta").as_object();
+      if (delta.contains(name)) thought += delta.at(name).as_string();
+      if (delta.contains("content") && delta.at("content").is_string()) {
+        text += delta.at("content").as_string();
+      }
+    }
+    const auto whole = engine.post(path, chat_request("")).json();
+    const auto& message = whole.at("choices").as_array()[0].at("message").as_object();
+    EXPECT_EQ(message.at(name).as_string(), thought);
+    EXPECT_EQ(message.at("content").as_string(), text);
+    EXPECT_FALSE(thought.empty());
+    EXPECT_FALSE(text.empty());
+    const auto& before = plain.at("choices").as_array()[0].at("message").as_object();
+    EXPECT_EQ(before.at("content").as_string(), thought + text);
+  }
+}
+
+TEST(EngineApi, ImagesAreReadByWhatHasEyes) {
+  const auto body = [](std::string_view url) {
+    return R"({"max_tokens":9,"temperature":0,"messages":[{"role":"user","content":[)" +
+           std::string(R"({"type":"image_url","image_url":{"url":")") + std::string(url) +
+           R"("}}]}]})";
+  };
+  const auto text = [](const TestAnswer& answer) {
+    const auto json = answer.json();
+    return std::string(json.at("choices").as_array()[0].at("message").at("content").as_string());
+  };
+  for (auto options : {vllm(), llama()}) {
+    const auto path = "/v1/chat/completions";
+    EXPECT_EQ(TestClient(options).post(path, body("data:a")).status, 400);
+    options.images = true;
+    TestClient engine(options);
+    EXPECT_EQ(text(engine.post(path, body("data:a"))), text(engine.post(path, body("data:a"))));
+    EXPECT_NE(text(engine.post(path, body("data:a"))), text(engine.post(path, body("data:b"))));
+  }
+}
+
+TEST(EngineApi, AnAdapterIsAModelThatWritesOtherTokens) {
+  auto options = vllm();
+  options.loras = {"pirate"};
+  TestClient engine(options);
+  const auto text = [&](std::string_view model) {
+    const auto answer = engine.post(
+        "/v1/completions",
+        R"({"prompt":"sea","max_tokens":9,"temperature":0,"model":")" + std::string(model) + "\"}");
+    EXPECT_EQ(answer.json().at("model").as_string(), json::string_view(model));
+    return std::string(answer.json().at("choices").as_array()[0].at("text").as_string());
+  };
+  EXPECT_NE(text("pirate"), text(options.model));
+  EXPECT_EQ(text("pirate"), text("pirate"));
+  const auto models = engine.ask("GET", "/v1/models").json();
+  const auto& adapter = models.at("data").as_array().at(1).as_object();
+  EXPECT_EQ(adapter.at("id").as_string(), "pirate");
+  EXPECT_EQ(adapter.at("parent").as_string(), options.model);
+  EXPECT_TRUE(adapter.at("max_model_len").is_null());
+
+  TestClient other(llama());
+  const auto scaled = [&](std::string_view lora) {
+    const auto body = R"({"prompt":"sea","n_predict":9,"temperature":0,"lora":)";
+    return other.post("/completion", body + std::string(lora) + "}").json().at("content");
+  };
+  EXPECT_EQ(scaled("[]"), scaled("[]"));
+  EXPECT_NE(scaled("[]"), scaled(R"([{"id":0,"scale":0.5}])"));
 }
 
 TEST(EngineApi, DetokenizingGivesTheTextOfTheIds) {
@@ -395,8 +474,7 @@ TEST(EngineApi, MetricsHaveTheRealNames) {
         "vllm:num_requests_waiting{engine=\"0\",model_name=\"smollm2\"} 0.0\n",
         "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"smollm2\"} 0.0\n",
         "vllm:generation_tokens_total{engine=\"0\",model_name=\"smollm2\"} 7.0\n",
-        "vllm:request_success_total{engine=\"0\",finished_reason=\"length\",model_name=\"smollm2\"}"
-        " 1.0\n"}) {
+        R"(finished_reason="length",model_name="smollm2"} 1.0)"}) {
     EXPECT_NE(page.find(line), std::string::npos) << line;
   }
   TestClient b(llama());

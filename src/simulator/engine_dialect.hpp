@@ -28,6 +28,7 @@ struct Page {
 struct GenerateCall {
   enum class Kind : std::uint8_t { kCompletions, kChat, kNative };
   Kind kind = Kind::kCompletions;
+  std::string model;  // as answers name it
   bool stream = false;
   std::vector<SequenceParams> sequences;  // one a choice, in the order of their index
   std::vector<std::string> prompt_texts;  // one a choice
@@ -41,6 +42,7 @@ struct GenerateCall {
   bool return_tokens = false;
   std::int32_t logprobs = -1;    // alternatives a token; -1: none asked for
   std::int32_t max_tokens = -1;  // as sent
+  std::int32_t reasoning = 0;    // the first so many tokens are reasoning, not content
   double temperature = -1;
   std::string tool_name;                               // a call of it is forced
   std::size_t arguments_begin = 0, arguments_end = 0;  // in the forced text
@@ -61,6 +63,7 @@ struct Choice {
   std::size_t forced_bytes = 0;  // of the forced text, written so far
   std::size_t text_chars = 0;    // for text_offset
   std::string text;              // answers that are not streamed: all of it
+  std::string reasoning;         // likewise, what was reasoning
   std::vector<TokenId> ids;
   std::vector<TokenId> log_ids;  // ids of log-probability entries, with the text of each
   std::vector<std::string> log_texts;

@@ -235,6 +235,7 @@ void EngineModel::set_slow(double factor) {
 void EngineModel::abort_all(std::vector<TokenEvent>& out) {
   ended_.clear();
   std::vector<SequenceId> ids;
+  ids.reserve(sequences_.size());
   for (const auto& [id, sequence] : sequences_) ids.push_back(id);
   std::sort(ids.begin(), ids.end());
   running_.clear();

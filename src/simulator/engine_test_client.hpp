@@ -146,7 +146,7 @@ class TestClient {
   ProcessAction action = ProcessAction::kNone;
 
  private:
-  void take(EngineOutput output) {
+  void take(const EngineOutput& output) {
     last = output.stream;
     EXPECT_EQ(ends[output.stream], StreamEnd::kOpen) << "bytes after the end";
     bytes[output.stream] += output.bytes;

@@ -284,7 +284,8 @@ void chat_partial(ApiStream& stream, Choice& choice, const TokenEvent& token, st
   if (!stream.call.tool_name.empty()) {
     delta = tool_delta(stream, choice, token.text);
   } else if (!token.text.empty()) {
-    delta = R"({"content":)";
+    const bool is_reasoning = token.completion_tokens <= stream.call.reasoning;
+    delta = is_reasoning ? R"({"reasoning_content":)" : R"({"content":)";
     append_json_string(delta, token.text);
     delta += '}';
   }
@@ -362,6 +363,10 @@ void append_whole_choice(std::string& out, const ApiStream& stream, const Choice
     const std::size_t begin = std::min(call.arguments_begin, end);
     append_json_string(out, std::string_view(choice.text).substr(begin, end - begin));
     out += R"(},"id":")" + stream.public_id.substr(9) + "\"}]";
+  }
+  if (!choice.reasoning.empty()) {
+    out += R"(,"reasoning_content":)";
+    append_json_string(out, choice.reasoning);
   }
   out += '}';
   if (call.logprobs > 0) out += R"(,"logprobs":)" + logprobs;

@@ -74,7 +74,8 @@ Page props_page(const DialectContext& context) {
   append_json_string(body, options.model);
   body += R"(,"model_ftype":"Q4_1","model_path":)";
   append_json_string(body, "model/variant-" + std::to_string(options.engine.variant) + ".gguf");
-  body += R"(,"modalities":{"vision":false,"video":false,"audio":false},)"
+  body += R"(,"modalities":{"vision":)" + std::string(truth(options.images)) +
+          R"(,"video":false,"audio":false},)"
           R"("media_marker":"<__media__>","endpoint_slots":true,"endpoint_props":false,)"
           R"("endpoint_metrics":true,"ui":true,"ui_settings":{},"chat_template":)";
   append_json_string(body, kChatTemplate);
@@ -202,7 +203,7 @@ Page template_page(const json::object& object) {
   }
   const json::object* last = messages->as_array().back().if_object();
   const bool prefilled = last != nullptr && json_text(*last, "role", "") == "assistant";
-  const auto text = render_chat(messages->as_array(), !prefilled, prefilled);
+  const auto text = render_chat(messages->as_array(), !prefilled, prefilled, false);
   if (!text) return llama_error(400, "image input is not supported", "invalid_request_error");
   Page page = json_page(R"({"prompt":)");
   append_json_string(page.body, *text);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "base/hash.hpp"
 #include "simulator/llama_dialect.hpp"
 #include "simulator/request_json.hpp"
 
@@ -87,7 +88,7 @@ std::expected<std::vector<Prompt>, Page> read_messages(const json::object& objec
   // An assistant's message at the end is continued.
   const json::object* last = messages->as_array().back().if_object();
   const bool prefilled = last != nullptr && json_text(*last, "role", "") == "assistant";
-  auto text = render_chat(messages->as_array(), !prefilled, prefilled);
+  auto text = render_chat(messages->as_array(), !prefilled, prefilled, context.options->images);
   if (!text) return std::unexpected(invalid("image input is not supported"));
   Prompt prompt;
   prompt.ids = context.model->vocabulary().tokenize(*text, true, context.options->engine.add_bos);
@@ -103,6 +104,10 @@ SequenceParams read_sampling(const json::object& object, const GenerateCall& cal
   params.temperature = call.temperature;
   params.ignore_eos = json_bool(object, "ignore_eos", false);
   params.stop = read_stop(object);
+  const json::value* lora = object.if_contains("lora");  // adapters by number, with their scales
+  if (lora != nullptr && lora->is_array() && !lora->as_array().empty()) {
+    params.adapter = hash_bytes(json::serialize(*lora));
+  }
   const std::int64_t seed = json_int(object, "seed", -1);
   if (seed >= 0) params.seed = static_cast<std::uint64_t>(seed);
   return params;
@@ -159,6 +164,7 @@ std::expected<GenerateCall, Page> LlamaDialect::parse(std::string_view path, std
   auto prompts = chat ? read_messages(*object, context) : read_prompts(*object, context);
   if (!prompts) return std::unexpected(prompts.error());
   SequenceParams params = read_sampling(*object, call);
+  if (chat) call.reasoning = context.options->reasoning_tokens;
   if (const auto forced = chat ? forced_text(*object) : std::nullopt) {
     params.forced = context.model->vocabulary().tokenize(forced->text, false);
     call.tool_name = forced->tool_name;

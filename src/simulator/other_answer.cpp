@@ -68,7 +68,8 @@ std::string scores(const json::object& body, std::string_view documents, std::st
   for (const auto& text : texts_of(body, documents)) {
     if (index > 0) out += ',';
     out += R"({"index":)" + std::to_string(index++) + ",\"" + std::string(name) + "\":";
-    append_share(out, hash_of(query + '\n' + text, options));
+    std::string both = query;
+    append_share(out, hash_of(both.append(1, '\n').append(text), options));
     out += '}';
   }
   return out + "]}";

@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "base/hash.hpp"
+
 namespace hf::simulator {
 namespace json = boost::json;
 namespace {
@@ -20,6 +22,13 @@ std::int64_t clamp_to_int(double number) {
   if (!(number > -kMax)) return std::numeric_limits<std::int64_t>::min();
   if (number > kMax) return std::numeric_limits<std::int64_t>::max();
   return static_cast<std::int64_t>(number);
+}
+
+// What the model sees of an image: the same for the same bytes.
+std::optional<std::string> image_text(const json::object& part) {
+  const json::object* image = json_object(part, "image_url");
+  if (image == nullptr) return std::nullopt;
+  return "<image " + std::to_string(hash_bytes(json_text(*image, "url", ""))) + ">";
 }
 
 }  // namespace
@@ -102,22 +111,27 @@ bool read_ids(const json::value& value, std::vector<TokenId>& ids) {
   return true;
 }
 
-std::optional<std::string> message_text(const json::value& content) {
+std::optional<std::string> message_text(const json::value& content, bool images) {
   if (content.is_null()) return "";
   if (content.is_string()) return std::string(std::string_view(content.as_string()));
   if (!content.is_array()) return std::nullopt;
   std::string text;
   for (const json::value& part : content.as_array()) {
     const json::object* object = part.if_object();
-    if (object == nullptr || json_text(*object, "type", "") != "text") return std::nullopt;
+    if (object == nullptr) return std::nullopt;
+    const std::string type = json_text(*object, "type", "");
+    std::optional<std::string> words;
+    if (type == "text") words = json_text(*object, "text", "");
+    if (type == "image_url" && images) words = image_text(*object);
+    if (!words) return std::nullopt;
     if (!text.empty()) text += '\n';
-    text += json_text(*object, "text", "");
+    text += *words;
   }
   return text;
 }
 
 std::optional<std::string> render_chat(const json::array& messages, bool generation_prompt,
-                                       bool continue_last) {
+                                       bool continue_last, bool images) {
   std::string text;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const json::object* message = messages[i].if_object();
@@ -125,7 +139,8 @@ std::optional<std::string> render_chat(const json::array& messages, bool generat
     const std::string role = json_text(*message, "role", "user");
     if (i == 0 && role != "system") text += kSystemMessage;
     const json::value* content = message->if_contains("content");
-    const auto words = content == nullptr ? std::optional<std::string>("") : message_text(*content);
+    const auto words =
+        content == nullptr ? std::optional<std::string>("") : message_text(*content, images);
     if (!words) return std::nullopt;
     text += "<|im_start|>" + role + "\n" + *words;
     if (continue_last && i + 1 == messages.size()) return text;

@@ -33,14 +33,15 @@ std::vector<std::string> read_stop(const boost::json::object& object);
 /// A list of integers; false if it is anything else.
 bool read_ids(const boost::json::value& value, std::vector<TokenId>& ids);
 
-/// The text of a message's `content`: a string or text parts. nullopt: it has other parts.
-std::optional<std::string> message_text(const boost::json::value& content);
+/// The text of a message's `content`: a string or text parts, with `images` also image_url parts.
+/// nullopt: it has other parts.
+std::optional<std::string> message_text(const boost::json::value& content, bool images);
 
 /// A simple chat template with the default system message of the recorded model.
 /// `generation_prompt`: ends where the assistant speaks; `continue_last`: the last message stays
 /// open. nullopt: something in it is not text.
 std::optional<std::string> render_chat(const boost::json::array& messages, bool generation_prompt,
-                                       bool continue_last);
+                                       bool continue_last, bool images);
 
 /// A call of `tool` (and where its arguments are), or some JSON, that an answer is forced to be.
 struct ForcedText {

@@ -43,6 +43,7 @@ Sequence::Sequence(SequenceId id, SequenceParams params, const EngineOptions& op
       seed_(params_.seed.value_or(seed)),
       sampled_(is_sampled(params_, options)) {
   HF_ASSERT(limit_ >= 1);
+  if (params_.adapter != 0) state_.hash = mix64(state_.hash ^ params_.adapter);
   tokens.push(state_, params_.prompt);
   // An answer may begin in the middle of a character that the prompt began.
   std::string none;

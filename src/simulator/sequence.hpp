@@ -48,6 +48,7 @@ struct SequenceParams {
   bool ignore_eos = false;
   std::vector<std::string> stop;  // non-empty strings
   std::vector<TokenId> stop_token_ids;
+  std::uint64_t adapter = 0;    // another number: other weights, so other tokens
   std::vector<TokenId> forced;  // structured output: exactly these ids, then the end
 };
 

@@ -186,7 +186,8 @@ void append_chat_choice(std::string& event, ApiStream& stream, Choice& choice,
   } else if (token.text.empty()) {
     event += "{}";
   } else {
-    event += R"({"content":)";
+    const bool is_reasoning = token.completion_tokens <= stream.call.reasoning;
+    event += is_reasoning ? R"({"reasoning":)" : R"({"content":)";
     append_json_string(event, token.text);
     event += '}';
   }
@@ -249,7 +250,7 @@ void append_whole_choice(std::string& out, const ApiStream& stream, const Choice
   append_int(out, choice.index);
   if (is_chat(stream)) {
     out += R"(,"message":{"role":"assistant","content":)";
-    if (call.tool_name.empty()) {
+    if (call.tool_name.empty() && (call.reasoning == 0 || !choice.text.empty())) {
       append_json_string(out, choice.text);
     } else {
       out += "null";
@@ -264,7 +265,13 @@ void append_whole_choice(std::string& out, const ApiStream& stream, const Choice
                    .substr(call.arguments_begin, call.arguments_end - call.arguments_begin));
       out += "}}]";
     }
-    out += R"(,"reasoning":null})";
+    out += R"(,"reasoning":)";
+    if (choice.reasoning.empty()) {
+      out += "null";
+    } else {
+      append_json_string(out, choice.reasoning);
+    }
+    out += '}';
   } else {
     out += R"(,"text":)";
     append_json_string(out, call.echo ? call.prompt_texts[at] + choice.text : choice.text);
@@ -351,7 +358,7 @@ void VllmDialect::head(std::string& out, const Page& page, std::optional<std::si
   out += "\r\n";
 }
 
-void VllmDialect::open(ApiStream& stream, Random& random, const DialectContext& context) const {
+void VllmDialect::open(ApiStream& stream, Random& random, const DialectContext&) const {
   std::array<char, 24> hex;
   std::snprintf(hex.data(), hex.size(), "%016llx", static_cast<unsigned long long>(random.next()));
   stream.public_id = (is_chat(stream) ? "chatcmpl-" : "cmpl-") + std::string(hex.data());
@@ -361,7 +368,7 @@ void VllmDialect::open(ApiStream& stream, Random& random, const DialectContext& 
   prefix += R"(","created":)";
   append_int(prefix, stream.created);
   prefix += R"(,"model":)";
-  append_json_string(prefix, context.options->model);
+  append_json_string(prefix, stream.call.model);
   prefix += R"(,"choices":[)";
 }
 
@@ -406,7 +413,7 @@ std::string VllmDialect::whole(const ApiStream& stream, const DialectContext& co
   body += R"(","created":)";
   append_int(body, stream.created);
   body += R"(,"model":)";
-  append_json_string(body, context.options->model);
+  append_json_string(body, stream.call.model);
   body += R"(,"choices":[)";
   for (const Choice& choice : stream.choices) {
     if (choice.index != 0) body += ',';

@@ -23,22 +23,41 @@ Page not_found() {
   return page;
 }
 
+// `about`: root, parent and max_model_len.
+void append_model(std::string& out, std::string_view name, std::string_view about,
+                  const std::string& created) {
+  out += R"({"id":)";
+  append_json_string(out, name);
+  out += R"(,"object":"model","created":)" + created + R"(,"owned_by":"vllm",)";
+  out += about;
+  out += R"(,"permission":[{"id":"modelperm-be364f38ad1f90e7","object":"model_permission",)"
+         R"("created":)" +
+         created +
+         R"(,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,)"
+         R"("allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,)"
+         R"("organization":"*","group":null,"is_blocking":false}]})";
+}
+
 Page models_page(const DialectContext& context) {
   const EngineApiOptions& options = *context.options;
-  Page page;
-  page.body = R"({"object":"list","data":[{"id":)";
-  append_json_string(page.body, options.model);
   const std::string created = std::to_string(context.unix_s);
-  page.body += R"(,"object":"model","created":)" + created;
-  page.body += R"(,"owned_by":"vllm","root":"simulated/variant-)" +
-               std::to_string(options.engine.variant) + R"(","parent":null,"max_model_len":)" +
-               std::to_string(options.engine.model_len);
-  page.body += R"(,"permission":[{"id":"modelperm-be364f38ad1f90e7","object":"model_permission",)"
-               R"("created":)" +
-               created +
-               R"(,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,)"
-               R"("allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,)"
-               R"("organization":"*","group":null,"is_blocking":false}]}]})";
+  Page page;
+  page.body = R"({"object":"list","data":[)";
+  append_model(page.body, options.model,
+               R"("root":"simulated/variant-)" + std::to_string(options.engine.variant) +
+                   R"(","parent":null,"max_model_len":)" + std::to_string(options.engine.model_len),
+               created);
+  // An adapter says nothing of its length: it is that of its parent.
+  for (const std::string& name : options.loras) {
+    std::string about = R"("root":)";
+    append_json_string(about, "simulated/" + name);
+    about += R"(,"parent":)";
+    append_json_string(about, options.model);
+    about += R"(,"max_model_len":null)";
+    page.body += ',';
+    append_model(page.body, name, about, created);
+  }
+  page.body += "]}";
   return page;
 }
 
@@ -55,7 +74,7 @@ Page tokenize_page(const json::object& object, const DialectContext& context) {
     }
     auto rendered =
         render_chat(messages->as_array(), json_bool(object, "add_generation_prompt", true),
-                    json_bool(object, "continue_final_message", false));
+                    json_bool(object, "continue_final_message", false), context.options->images);
     if (!rendered) {
       return vllm_error(400, context.options->model + " is not a multimodal model",
                         "BadRequestError");

@@ -1,6 +1,8 @@
 // vLLM: reading requests to generate, with its defaults and its errors.
+#include <algorithm>
 #include <boost/json.hpp>
 
+#include "base/hash.hpp"
 #include "simulator/request_json.hpp"
 #include "simulator/vllm_dialect.hpp"
 
@@ -106,8 +108,9 @@ std::expected<std::vector<Prompt>, Page> read_messages(const json::object& objec
     return std::unexpected(bad_request(
         "Cannot apply chat template to an empty conversation. Provide at least one message."));
   }
-  auto text = render_chat(messages->as_array(), json_bool(object, "add_generation_prompt", true),
-                          json_bool(object, "continue_final_message", false));
+  auto text =
+      render_chat(messages->as_array(), json_bool(object, "add_generation_prompt", true),
+                  json_bool(object, "continue_final_message", false), context.options->images);
   if (!text)
     return std::unexpected(bad_request(context.options->model + " is not a multimodal model"));
   Prompt prompt;
@@ -118,6 +121,29 @@ std::expected<std::vector<Prompt>, Page> read_messages(const json::object& objec
   std::vector<Prompt> prompts;
   prompts.push_back(std::move(prompt));
   return prompts;
+}
+
+Page too_long(std::int64_t tokens, std::int64_t wanted, std::int64_t model_len) {
+  const bool alone = tokens >= model_len;
+  const std::string at_least = std::to_string(alone ? model_len + 1 : tokens);
+  const std::string start =
+      "This model's maximum context length is " + std::to_string(model_len) + " tokens. However, ";
+  const std::string end = " (parameter=input_tokens, value=" + at_least + ")";
+  if (alone) {
+    return bad_request(start + "your prompt contains at least " + at_least +
+                           " input tokens, which exceeds this limit even without any output "
+                           "tokens. Please reduce the length of the input prompt." +
+                           end,
+                       "input_tokens");
+  }
+  return bad_request(start + "you requested " + std::to_string(wanted) +
+                         " output tokens and your prompt contains at least " + at_least +
+                         " input tokens, for a total of at least " +
+                         std::to_string(tokens + wanted) +
+                         " tokens. Please reduce the length of the input prompt or the number of "
+                         "requested output tokens." +
+                         end,
+                     "input_tokens");
 }
 
 std::optional<Page> check_lengths(const std::vector<Prompt>& prompts, const json::object& object,
@@ -144,25 +170,7 @@ std::optional<Page> check_lengths(const std::vector<Prompt>& prompts, const json
     const auto tokens = static_cast<std::int64_t>(prompt.ids.size());
     if (tokens == 0) return bad_request("The decoder prompt cannot be empty");
     if (tokens < model_len && tokens + wanted <= model_len) continue;
-    const bool alone = tokens >= model_len;
-    const std::string at_least = std::to_string(alone ? model_len + 1 : tokens);
-    const std::string start =
-        "This model's maximum context length is " + limit + " tokens. However, ";
-    const std::string end = " (parameter=input_tokens, value=" + at_least + ")";
-    if (alone) {
-      return bad_request(start + "your prompt contains at least " + at_least +
-                             " input tokens, which exceeds this limit even without any output "
-                             "tokens. Please reduce the length of the input prompt." +
-                             end,
-                         "input_tokens");
-    }
-    return bad_request(
-        start + "you requested " + value + " output tokens and your prompt contains at least " +
-            at_least + " input tokens, for a total of at least " + std::to_string(tokens + wanted) +
-            " tokens. Please reduce the length of the input prompt or the number of "
-            "requested output tokens." +
-            end,
-        "input_tokens");
+    return too_long(tokens, wanted, model_len);
   }
   return std::nullopt;
 }
@@ -201,9 +209,9 @@ void read_flags(const json::object& object, GenerateCall& call) {
   }
 }
 
-void add_choices(GenerateCall& call, std::vector<Prompt> prompts, const SequenceParams& params,
-                 std::int64_t n) {
-  for (Prompt& prompt : prompts) {
+void add_choices(GenerateCall& call, const std::vector<Prompt>& prompts,
+                 const SequenceParams& params, std::int64_t n) {
+  for (const Prompt& prompt : prompts) {
     call.prompt_tokens += static_cast<std::int64_t>(prompt.ids.size());
     for (std::int64_t i = 0; i < n; ++i) {
       SequenceParams choice = params;
@@ -234,12 +242,15 @@ std::expected<GenerateCall, Page> VllmDialect::parse(std::string_view path, std:
                                                "n", "temperature", "seed"})) {
     return std::unexpected(bad_type(*object, key));
   }
-  const std::string model = json_text(*object, "model", context.options->model);
-  if (model != context.options->model) {
-    return std::unexpected(vllm_error(
-        404,
-        "The model `" + model + "` does not exist. Valid aliases: " + context.options->model + ".",
-        "NotFoundError", "model"));
+  call.model = json_text(*object, "model", context.options->model);
+  const auto& loras = context.options->loras;
+  const bool is_lora = std::ranges::find(loras, call.model) != loras.end();
+  if (!is_lora && call.model != context.options->model) {
+    return std::unexpected(
+        vllm_error(404,
+                   "The model `" + call.model +
+                       "` does not exist. Valid aliases: " + context.options->model + ".",
+                   "NotFoundError", "model"));
   }
   auto prompts = chat ? read_messages(*object, context) : read_prompts(*object, context);
   if (!prompts) return std::unexpected(prompts.error());
@@ -256,6 +267,8 @@ std::expected<GenerateCall, Page> VllmDialect::parse(std::string_view path, std:
   call.max_tokens = static_cast<std::int32_t>(max_tokens);
 
   SequenceParams params = read_sampling(*object, context);
+  if (is_lora) params.adapter = hash_bytes(call.model);
+  if (chat) call.reasoning = context.options->reasoning_tokens;
   params.max_tokens = call.max_tokens;
   call.temperature = params.temperature;
   read_flags(*object, call);
@@ -271,7 +284,7 @@ std::expected<GenerateCall, Page> VllmDialect::parse(std::string_view path, std:
     return std::unexpected(
         bad_request("n must be at least 1, got " + std::to_string(n) + ".", "n"));
   }
-  add_choices(call, std::move(*prompts), params, n);
+  add_choices(call, *prompts, params, n);
   return call;
 }
 

@@ -203,6 +203,7 @@ class Stream:
         self.clean = False      # the body ended with its last chunk
         self.error = None       # in-band error, or the body of an error status
         self.comments = []
+        self.events = []        # the data of each, as it came
         self.times = []         # arrival of each event with text
         self.broken = None
         self.writer = None
@@ -267,6 +268,7 @@ class Stream:
             return
         assert event.startswith(b"data: "), event
         data = event[6:]
+        self.events.append(data)
         assert not self.done, f"an event after [DONE]: {event!r}"
         if data == b"[DONE]":
             self.done = True
