@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/random.hpp"
+
 namespace hf::core {
 
 std::string_view to_string(WorkerState state) {
@@ -20,6 +22,12 @@ std::string_view to_string(WorkerState state) {
 const ModelEntry* WorkerStatus::model(std::string_view model_name) const {
   const auto it = std::ranges::find(models, model_name, &ModelEntry::name);
   return it == models.end() ? nullptr : &*it;
+}
+
+std::uint64_t WorkerStatus::exact_for(std::string_view model_name) const {
+  const auto* entry = model(model_name);
+  if (exact_identity == 0 || entry == nullptr || entry->adapter == 0) return exact_identity;
+  return std::max<std::uint64_t>(mix64(exact_identity ^ entry->adapter), 1);
 }
 
 bool FleetView::known_model(std::string_view model_name) const {

@@ -68,7 +68,8 @@ constexpr bool takes_work(WorkerState state) {
 
 struct ModelEntry {
   std::string name;
-  std::int64_t max_len = 0;  // tokens; 0 unknown
+  std::int64_t max_len = 0;   // tokens; 0 unknown
+  std::uint64_t adapter = 0;  // of an adapter: its identity beside that of the worker
 };
 
 /// One worker in a view. `index` is stable for the life of the process.
@@ -87,6 +88,8 @@ struct WorkerStatus {
   std::shared_ptr<WorkerCells> cells;
 
   const ModelEntry* model(std::string_view model_name) const;
+  /// What exact_identity is for answers of that model; 0 unknown.
+  std::uint64_t exact_for(std::string_view model_name) const;
 };
 
 struct FleetView {

@@ -21,6 +21,20 @@ TEST(Fleet, KnowsTheModelsOfEachWorker) {
   EXPECT_FALSE(view.known_model("c"));
 }
 
+TEST(Fleet, AnAdapterHasAnIdentityOfItsOwn) {
+  auto view = two_workers();
+  view.workers[0].models = {{"base", 100}, {"pirate", 100, 7}, {"pirate-2", 100, 8}};
+  view.workers[1].models = {{"base", 100}, {"pirate", 100, 9}};
+  for (auto& worker : view.workers) worker.exact_identity = 10;
+  const auto& worker = view.workers[0];
+  EXPECT_EQ(worker.exact_for("base"), 10U);
+  EXPECT_NE(worker.exact_for("pirate"), 10U);
+  EXPECT_NE(worker.exact_for("pirate"), worker.exact_for("pirate-2"));
+  EXPECT_NE(worker.exact_for("pirate"), view.workers[1].exact_for("pirate"));
+  view.workers[0].exact_identity = 0;  // unknown stays unknown
+  EXPECT_EQ(worker.exact_for("pirate"), 0U);
+}
+
 TEST(Fleet, IsStartingWhileAWorkerWasNeverIdentified) {
   auto view = two_workers();
   EXPECT_TRUE(view.starting());

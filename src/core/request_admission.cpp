@@ -21,12 +21,10 @@ void RequestMachine::stand_in_queue(Instant now, bool was_admitted) {
   if (queue != nullptr && was_admitted) queue->enter_again(spec_.body_bytes);
   if (queue != nullptr && !was_admitted &&
       !queue->enter(spec_.body_bytes, options_.queue_max, options_.queue_bytes_max)) {
-    fail({.status = 503,
-          .type = "server_error",
-          .code = "queue_full",
-          .message = "No worker for model `" + spec_.model +
-                     "` can take this request now and no more may wait; try again later.",
-          .retry_after = queue->retry_after(now)});
+    fail(client_error(ErrorKind::kQueueFull,
+                      "No worker for model `" + spec_.model +
+                          "` can take this request now and no more may wait; try again later.",
+                      queue->retry_after(now)));
     return;
   }
   queued_ = true;

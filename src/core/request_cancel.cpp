@@ -19,11 +19,8 @@ void RequestMachine::on_cancel(Instant now, CancelMode mode) {
     finish_with(now, Finish::kStop, {});
     return;
   }
-  fail({.status = 410,
-        .type = "invalid_request_error",
-        .code = "cancelled",
-        .message = "This request was cancelled by the operator of the server.",
-        .should_retry = false});
+  fail(client_error(ErrorKind::kCancelled,
+                    "This request was cancelled by the operator of the server."));
 }
 
 std::string_view RequestMachine::phase() const {

@@ -37,12 +37,7 @@ void RequestMachine::start(Instant now) {
   become(State::kWaiting);
   core_.retries->request_started(now);
   if (!is_known_model() && !core_.view->starting()) {
-    fail({.status = 404,
-          .type = "invalid_request_error",
-          .code = "model_not_found",
-          .message =
-              "The model `" + spec_.model + "` does not exist; GET /v1/models lists those that do.",
-          .should_retry = false});
+    fail(model_not_found(spec_.model));
     return;
   }
   try_place(now);
@@ -77,11 +72,8 @@ void RequestMachine::on_event(Instant now, AttemptId id, const UpstreamEvent& ev
     on_owner_event(now, event);
   }
   if (!spec_.stream && !is_done() && sent_text_.size() > options_.whole_bytes_max) {
-    fail({.status = 502,
-          .type = "server_error",
-          .code = "answer_too_large",
-          .message = "The answer is larger than is kept of one that is not streamed; stream it.",
-          .should_retry = false});
+    fail(client_error(ErrorKind::kAnswerTooLarge,
+                      "The answer is larger than is kept of one that is not streamed; stream it."));
   }
 }
 
@@ -110,11 +102,7 @@ void RequestMachine::on_owner_event(Instant now, const UpstreamEvent& event) {
   if (event.kind == EventKind::kError) {
     if (event.client_error && !sent_anything_ && state_ == State::kRunning) {
       end_attempt(owner_, true);
-      fail({.status = 400,
-            .type = "invalid_request_error",
-            .code = "engine_refused",
-            .message = std::string(event.error_message),
-            .should_retry = false});
+      fail(client_error(ErrorKind::kEngineRefused, std::string(event.error_message)));
       return;
     }
     attempt_failed(now, id, Reason::kInBandError);

@@ -28,6 +28,7 @@
 #include "base/time.hpp"
 #include "core/admission.hpp"
 #include "core/budget.hpp"
+#include "core/client_error.hpp"
 #include "core/ledger.hpp"
 #include "core/router.hpp"
 #include "core/stop_matcher.hpp"
@@ -106,16 +107,6 @@ struct OpenAttempt {
   std::int64_t max_tokens = 0;  // kTokens, kText: what is left, > 0; 0 = no limit known
   std::int64_t min_tokens = 0;  // kTokens, kText: rebased
   bool exact = true;            // kTokens: same identity as the worker before
-};
-
-/// One clear error for the client.
-struct ClientError {
-  int status = 500;  // if the head was not sent yet
-  std::string type;  // OpenAI's error.type
-  std::string code;
-  std::string message;
-  Duration retry_after{};    // > 0: Retry-After
-  bool should_retry = true;  // false: x-should-retry: false
 };
 
 /// What a driver carries out. Nothing here may call back into the machine before it returns.
@@ -361,7 +352,10 @@ class RequestMachine {
   void end_refused(AttemptId id, int status);
   void refuse(std::string_view why);
   int deaths_seen() const;
+  bool died(const PastAttempt& past) const;
   bool is_poison() const;
+  void end_as_poison();
+  std::size_t tokens_written(Instant now, const Attempt& attempt) const;
   bool take_suspect_slot(std::size_t index);
   void open_plain(Instant now, std::size_t worker, bool is_hedge, bool suspect, bool charged_hedge);
   void adopt(const Attempt& attempt);

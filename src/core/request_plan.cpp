@@ -25,7 +25,7 @@ void RequestMachine::begin_plan(Instant now, Plan plan) {
   plan.tokens_then = ledger_.size();
   plan.carried = ledger_.size();
   if (is_planted(Planted::kTokenTwice) && plan.carried > 0) plan.carried -= 1;
-  plan.exact = exact_identity_ != 0 && worker(plan.worker).exact_identity == exact_identity_;
+  plan.exact = exact_identity_ != 0 && worker(plan.worker).exact_for(model()) == exact_identity_;
   plan.text_known = ledger_.text_in_sync() && ledger_.gaps().empty();
   plan.prefill = std::max(prompt_tokens_, spec_.prompt_tokens_estimate) +
                  static_cast<std::int64_t>(plan.carried);

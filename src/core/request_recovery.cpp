@@ -1,5 +1,6 @@
 // What happens when an attempt breaks: how the request goes on, where, and when it gives up.
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "core/planted.hpp"
@@ -69,8 +70,8 @@ void RequestMachine::end_attempt(std::optional<Attempt>& slot, bool cancel) {
 void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
   const auto* attempt = find(id);
   if (attempt == nullptr) return;
-  past_.push_back(
-      {attempt->worker, attempt->deaths, lost_connection(reason), attempt->tokens, now});
+  past_.push_back({attempt->worker, attempt->deaths, lost_connection(reason),
+                   tokens_written(now, *attempt), now});
   if (reason != Reason::kDead) actions_.report(attempt->worker, reason);
   // A worker that refuses the connection costs no delay, unless it was tried for want of another.
   const bool refused_first = reason == Reason::kConnect && !is_excluded(attempt->worker);
@@ -137,7 +138,7 @@ void RequestMachine::adopt(const Attempt& attempt) {
     prompt_tokens_ = -1;
   }
   tokens_identity_ = status.tokens_identity;
-  exact_identity_ = status.exact_identity;
+  exact_identity_ = status.exact_for(model());
   kind_ = status.kind;
   origin_ = attempt.worker;
   final_count_ = -1;
@@ -172,17 +173,46 @@ bool RequestMachine::can_tokens() const {
 }
 
 int RequestMachine::deaths_seen() const {
-  if (is_planted(Planted::kPoisonForgotten)) return 0;
-  return static_cast<int>(std::ranges::count_if(past_, [this](const PastAttempt& past) {
-    return past.connection_lost && worker(past.worker).deaths > past.deaths;
-  }));
+  return static_cast<int>(
+      std::ranges::count_if(past_, [this](const PastAttempt& past) { return died(past); }));
 }
 
+bool RequestMachine::died(const PastAttempt& past) const {
+  if (is_planted(Planted::kPoisonForgotten)) return false;
+  return past.connection_lost && worker(past.worker).deaths > past.deaths;
+}
+
+// A poison kills at its place, so whoever is handed the same prefix dies at once. An attempt that
+// wrote on for a while has shown that its prefix kills nobody: deaths before it accuse no more. Its
+// own may be the first of the next row: the place was reached just then.
 bool RequestMachine::is_poison() const {
-  if (past_.empty() || deaths_seen() < options_.poison_deaths) return false;
-  const auto& last = past_.back();
-  return last.connection_lost && worker(last.worker).deaths > last.deaths &&
-         last.tokens <= options_.poison_tokens;
+  if (past_.empty() || !died(past_.back()) || past_.back().tokens > options_.poison_tokens) {
+    return false;
+  }
+  int row = 0;
+  for (const auto& past : std::views::reverse(past_)) {
+    if (died(past)) ++row;
+    if (past.tokens > options_.poison_tokens) break;
+  }
+  return row >= options_.poison_deaths;
+}
+
+void RequestMachine::end_as_poison() {
+  fail(client_error(ErrorKind::kPoisonSuspected,
+                    "Several workers died while they ran this request; it is not tried again."));
+}
+
+// How many tokens an attempt brought. Of one that is written whole nobody sees them: as many as
+// the worker can have written at its pace, once all the prefill that was placed there was done.
+std::size_t RequestMachine::tokens_written(Instant now, const Attempt& attempt) const {
+  if (attempt.streams) return attempt.tokens;
+  const auto& cells = *worker(attempt.worker).cells;
+  const auto gap = cells.itl.quantile(0.5);
+  const auto rate = cells.prefill_rate.load(std::memory_order_relaxed);
+  if (gap <= Duration{} || rate <= 0) return 0;
+  const auto owed = std::max(cells.prefill_owed.load(std::memory_order_relaxed), attempt.prefill);
+  const auto writing = now - attempt.started - Duration(std::chrono::seconds(owed)) / rate;
+  return writing > Duration{} ? static_cast<std::size_t>(writing / gap) : 0;
 }
 
 // Another core may have taken it since the pick: then this one waits for the next look.
@@ -195,8 +225,7 @@ bool RequestMachine::take_suspect_slot(std::size_t index) {
 bool RequestMachine::verdict_pending(Instant now) const {
   if (past_.empty() || !past_.back().connection_lost) return false;
   const auto& last = past_.back();
-  const bool died = worker(last.worker).deaths > last.deaths;
-  if (died || worker(last.worker).alive_at > last.failed_at) return false;
+  if (died(last) || worker(last.worker).alive_at > last.failed_at) return false;
   if (deaths_seen() == 0) return false;
   return now < last.failed_at + options_.verdict_limit;
 }
@@ -229,6 +258,8 @@ void RequestMachine::recover(Instant now, Reason reason) {
   if (failures_ > options_.attempts_without_progress) {
     if (reason == Reason::kProtocol) {
       refuse("no worker gave an answer that can be understood");
+    } else if (deaths_seen() >= options_.poison_deaths) {
+      end_as_poison();  // wherever it kills
     } else {
       give_up_waiting(now);
     }
@@ -307,11 +338,7 @@ void RequestMachine::try_place(Instant now) {
   }
   owes_retry_ = false;
   if (is_poison()) {
-    fail({.status = 500,
-          .type = "server_error",
-          .code = "poison_suspected",
-          .message = "Several workers died while they ran this request; it is not tried again.",
-          .should_retry = false});
+    end_as_poison();
     return;
   }
   const bool tokens = prefers_tokens();
@@ -360,7 +387,7 @@ bool RequestMachine::may_wait_for_identity() const {
   for (const auto& status : core_.view->workers) {
     if (status.model(model()) == nullptr || status.state == WorkerState::kRemoved) continue;
     const bool same = status.tokens_identity == tokens_identity_ &&
-                      (!options_.strict_identity || status.exact_identity == exact_identity_);
+                      (!options_.strict_identity || status.exact_for(model()) == exact_identity_);
     if (same && status.state != WorkerState::kDead) return true;
     if (!same && takes_work(status.state)) others_ready = true;
   }
@@ -524,22 +551,18 @@ void RequestMachine::give_up_waiting(Instant now) {
     actions_.relay_whole(last_status_attempt_);
     return;
   }
-  fail({.status = 503,
-        .type = "server_error",
-        .code = "no_worker",
-        .message = sent_anything_
-                       ? "The worker of this stream was lost and none could take it over."
-                       : "No worker for model `" + spec_.model + "` is available.",
-        .retry_after = core_.admission != nullptr ? core_.admission->retry_after(now)
-                                                  : Duration(std::chrono::seconds(2))});
+  fail(client_error(ErrorKind::kNoWorker,
+                    sent_anything_
+                        ? "The worker of this stream was lost and none could take it over."
+                        : "No worker for model `" + spec_.model + "` is available.",
+                    core_.admission != nullptr ? core_.admission->retry_after(now)
+                                               : Duration(std::chrono::seconds(2))));
 }
 
 void RequestMachine::refuse(std::string_view why) {
-  fail({.status = 502,
-        .type = "server_error",
-        .code = "upstream_failed",
-        .message = "The worker of this request failed (" + std::string(to_string(reason_)) +
-                   ") and " + std::string(why) + "."});
+  fail(client_error(ErrorKind::kUpstreamFailed, "The worker of this request failed (" +
+                                                    std::string(to_string(reason_)) + ") and " +
+                                                    std::string(why) + "."));
 }
 
 }  // namespace hf::core

@@ -118,7 +118,7 @@ TEST(Recovery, ProgressForgetsEarlierFailures) {
   bench.spec.max_tokens = 50;
   bench.start();
   for (AttemptId id = 1; id <= 10; ++id) {
-    const auto prompt = static_cast<std::int64_t>(3 + (id == 1 ? 0 : id - 1));
+    const auto prompt = 3 + static_cast<std::int64_t>(id == 1 ? 0 : id - 1);
     bench.token(
         id, {.ids = {static_cast<TokenId>(20 + id)}, .text = "x", .count = 1, .prompt = prompt});
     bench.failed(id);
@@ -228,6 +228,73 @@ TEST(Poison, TheThirdDeathEndsIt) {
   EXPECT_EQ(bench.log().back(), "fail 500 poison_suspected");
   EXPECT_FALSE(bench.actions.last_error.should_retry);
   EXPECT_EQ(bench.view.workers[3].state, WorkerState::kReady);  // the fourth survives
+}
+
+// Its worker dies, and it is placed again.
+void one_more_death(Bench& bench, AttemptId attempt) {
+  const auto worker = bench.machine().record().workers.back();
+  bench.failed(attempt);
+  bench.set_state(worker, WorkerState::kDead);
+  bench.run(milliseconds(900));
+}
+
+TEST(Poison, AnAttemptThatWroteOnClearsItsPrefixOfEarlierDeaths) {
+  Bench bench(5);
+  bench.spec.max_tokens = 90;
+  bench.start();
+  one_more_death(bench, 1);
+  for (int i = 1; i <= 17; ++i) bench.token(2, {.ids = {20 + i}, .text = "x", .count = i});
+  one_more_death(bench, 2);
+  one_more_death(bench, 3);
+  EXPECT_FALSE(bench.machine().is_done());  // the third, at once; but there was one that lived
+  EXPECT_EQ(bench.machine().record().workers.size(), 4U);
+  one_more_death(bench, 4);
+  EXPECT_EQ(bench.log().back(), "fail 500 poison_suspected");  // where the second one died
+}
+
+/// Answers that their engines write whole: nobody sees their tokens.
+struct WholeAnswers : testing::Test {
+  WholeAnswers() { bench.spec.stream = false; }
+  void pace_is_known() {
+    for (auto& worker : bench.view.workers) worker.cells->itl.add(bench.now, milliseconds(100));
+  }
+  void die_after(Duration age, AttemptId attempt) {
+    bench.pass(age);
+    one_more_death(bench, attempt);
+  }
+  Bench bench{7};
+};
+
+TEST_F(WholeAnswers, TheThirdDeathAtOnceEndsThem) {
+  pace_is_known();
+  bench.start();
+  for (AttemptId attempt = 1; attempt <= 3; ++attempt) die_after(milliseconds(50), attempt);
+  EXPECT_EQ(bench.log().back(), "fail 500 poison_suspected");
+}
+
+TEST_F(WholeAnswers, ThoseThatWroteForLongWereNotTheCause) {
+  pace_is_known();
+  bench.start();
+  for (AttemptId attempt = 1; attempt <= 3; ++attempt) die_after(seconds(3), attempt);
+  EXPECT_FALSE(bench.machine().is_done());
+  bench.machine().on_whole(bench.now, 4);
+  EXPECT_EQ(bench.log().back(), "relay 4");
+}
+
+TEST_F(WholeAnswers, WithoutAKnownPaceEveryDeathCounts) {
+  bench.start();
+  for (AttemptId attempt = 1; attempt <= 3; ++attempt) die_after(seconds(3), attempt);
+  EXPECT_EQ(bench.log().back(), "fail 500 poison_suspected");
+}
+
+TEST_F(WholeAnswers, TheLastOfTheAttemptsEndsItWhereverItKills) {
+  pace_is_known();
+  bench.start();
+  AttemptId attempt = 1;
+  for (; !bench.machine().is_done() && attempt < 9; ++attempt) die_after(seconds(3), attempt);
+  EXPECT_EQ(attempt, 6U);  // five deaths
+  EXPECT_EQ(bench.log().back(), "fail 500 poison_suspected");
+  EXPECT_FALSE(bench.actions.last_error.should_retry);
 }
 
 TEST(Poison, ItWaitsToKnowWhetherTheWorkerDiedOrOnlyTheConnection) {

@@ -203,8 +203,9 @@ constexpr FieldRule kOpenAiRules[] = {
 
 bool is_not_positive(std::string_view number) {
   double value = 1;
-  const char* end = number.data() + number.size();
-  const auto result = std::from_chars(number.data(), end, value);
+  const char* begin = number.data();
+  const char* end = begin + number.size();
+  const auto result = std::from_chars(begin, end, value);
   return result.ec == std::errc() && result.ptr == end && value <= 0;
 }
 

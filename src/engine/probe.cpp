@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "base/hash.hpp"
 #include "base/random.hpp"
 #include "engine/answers.hpp"
 #include "wire/json.hpp"
@@ -71,6 +72,7 @@ void read_model(EngineInfo& info, std::string_view entry) {
   model.max_len = find_int(entry, {"max_model_len"}).value_or(0);
   if (model.max_len == 0) model.max_len = find_int(entry, {"meta", "n_ctx"}).value_or(0);
   model.is_lora = find_string(entry, {"parent"}).has_value();
+  if (model.is_lora) model.adapter = std::max<std::uint64_t>(hash_bytes(model.root), 1);
   if (!has_model(info, model.name)) info.models.push_back(model);
   const auto aliases = find_json(entry, {"aliases"});
   if (!aliases) return;
@@ -108,6 +110,12 @@ Result<EngineInfo> Probe::read_models(std::string_view body) {
     if (owner == "llamacpp") info.kind = Kind::kLlamaCpp;
     if (owner == "sglang") info.name = "SGLang";
     read_model(info, entry);
+  }
+  // vLLM tells no length for an adapter: it is that of its parent.
+  if (const ModelInfo* base = base_model(info)) {
+    for (ModelInfo& model : info.models) {
+      if (model.is_lora && model.max_len == 0) model.max_len = base->max_len;
+    }
   }
   if (info.kind == Kind::kVllm) info.name = "vLLM";
   if (info.kind == Kind::kLlamaCpp) info.name = "llama.cpp";

@@ -29,6 +29,7 @@ struct ModelInfo {
   std::string root;          // vLLM: root; llama.cpp: model_path
   std::int64_t max_len = 0;  // tokens a request may have in all; 0 unknown
   bool is_lora = false;
+  std::uint64_t adapter = 0;  // of an adapter: a hash of where its weights come from
 };
 
 struct EngineInfo {

@@ -165,6 +165,23 @@ TEST(Probe, EqualEnginesAreEqualAndEachDifferenceCounts) {
   }
 }
 
+TEST(Probe, AnAdapterHasTheLengthOfItsParentAndItsOwnWeights) {
+  auto answers = vllm();
+  const auto end = answers.models.rfind("]}");
+  answers.models.insert(end,
+                        R"(,{"id":"pirate","owned_by":"vllm","root":"/loras/a","parent":"smollm2",)"
+                        R"("max_model_len":null},{"id":"bard","owned_by":"vllm","root":"/loras/b",)"
+                        R"("parent":"smollm2","max_model_len":null})");
+  const EngineInfo info = info_of(answers);
+  ASSERT_EQ(info.models.size(), 3U);
+  EXPECT_EQ(info.models[0].adapter, 0U);
+  EXPECT_TRUE(info.models[1].is_lora);
+  EXPECT_EQ(info.models[1].max_len, 2048);
+  EXPECT_NE(info.models[1].adapter, 0U);
+  EXPECT_NE(info.models[1].adapter, info.models[2].adapter);
+  EXPECT_EQ(info.exact_identity, info_of(vllm()).exact_identity);
+}
+
 TEST(Probe, WhatIsRefusedStaysUnknown) {
   auto answers = vllm();
   answers.tokenize = "";

@@ -17,8 +17,9 @@ std::unexpected<Error> not_json(const JsonReader& json) {
 }
 
 bool read_double(std::string_view number, double& out) {
-  const char* end = number.data() + number.size();
-  const auto result = std::from_chars(number.data(), end, out);
+  const char* begin = number.data();
+  const char* end = begin + number.size();
+  const auto result = std::from_chars(begin, end, out);
   return result.ec == std::errc() && result.ptr == end;
 }
 

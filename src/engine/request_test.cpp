@@ -71,8 +71,7 @@ TEST(Request, KnowsTextFromOtherContent) {
            R"({"role":"user","content":[{"type":"text","text":"y"}]}]})")
           .has(Feature::kNonTextContent));
   for (const auto* body :
-       {R"({"messages":[{"content":[{"type":"text","text":"y"},)"
-        R"({"type":"image_url","image_url":{}}]}]})",
+       {R"({"messages":[{"content":[{"type":"text"},{"type":"image_url","image_url":{}}]}]})",
         R"({"messages":[{"content":[{"type":"input_audio"}]}]})", R"({"messages":[{"content":5}]})",
         R"({"messages":["x"]})", R"({"messages":[{"content":["x"]}]})",
         R"({"messages":[{"cont\u0065nt":[{"type":"image_url"}]}]})",

@@ -26,7 +26,7 @@ void operator delete(void* memory, std::size_t) noexcept {
 namespace hf::engine {
 namespace {
 
-void expect_no_allocation(ReaderOptions options, std::string_view name) {
+void expect_no_allocation(const ReaderOptions& options, std::string_view name) {
   const auto events = recorded_events(options.kind, name);
   StreamReader reader(options);
   std::string out;

@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kRequests = "/v1/requests";
 constexpr std::string_view kCancel = "/cancel";
 constexpr std::string_view kBearer = "bearer ";
-constexpr std::size_t kBodyBytesMax = 64 * 1024;
+constexpr std::size_t kBodyBytesMax = 64UL * 1024;
 constexpr int kConnectionsMax = 64;
 
 // The time it takes tells nothing but the length of what was sent.

@@ -18,8 +18,10 @@ class AdminTest : public testing::Test {
  protected:
   AdminTest() {
     state_.failed = &failed_;
-    state_.describe = [this](std::string) { return no_requests(complete_); };
-    state_.cancel = [this](std::string, core::CancelMode) { return cancelled(count_, complete_); };
+    state_.describe = [this](const std::string&) { return no_requests(complete_); };
+    state_.cancel = [this](const std::string&, core::CancelMode) {
+      return cancelled(count_, complete_);
+    };
     core_.start();
   }
   int status(std::string method, std::string path, std::string query = {}) {

@@ -11,12 +11,12 @@ namespace {
 
 using core::Reason;
 
-constexpr std::size_t kHeadBytesMax = 64 * 1024;
-constexpr std::size_t kEventBytesMax = 4 * 1024 * 1024;
-constexpr std::size_t kWholeBytesMax = 64 * 1024 * 1024;
-constexpr std::size_t kClientBacklogMax = 256 * 1024;
-constexpr std::size_t kClientBacklogLow = 64 * 1024;
-constexpr std::size_t kKeptCapacity = 64 * 1024;
+constexpr std::size_t kHeadBytesMax = 64UL * 1024;
+constexpr std::size_t kEventBytesMax = 4UL * 1024 * 1024;
+constexpr std::size_t kWholeBytesMax = 64UL * 1024 * 1024;
+constexpr std::size_t kClientBacklogMax = 256UL * 1024;
+constexpr std::size_t kClientBacklogLow = 64UL * 1024;
+constexpr std::size_t kKeptCapacity = 64UL * 1024;
 constexpr Duration kTailMax = std::chrono::seconds(1);  // for the end marker after [DONE]
 constexpr int kTriesMax = 2;                            // a reused connection, then a new one
 
@@ -226,7 +226,7 @@ net::Task<void> AttemptDriver::read_stream() {
       co_await std::move(waiting);
     }
     if (is_cancelled_) co_return;
-    auto got = co_await connection_->read_some(raw_, 16 * 1024,
+    auto got = co_await connection_->read_some(raw_, 16UL * 1024,
                                                saw_done_ ? net::now() + kTailMax : kNever);
     if (is_cancelled_) co_return;
     if (got) continue;
@@ -246,18 +246,27 @@ net::Task<void> AttemptDriver::hold_back() {
   if (!is_cancelled_) request_->machine().on_paused(net::now(), id(), false);
 }
 
+// The next whole event of body_, from taken_ on. `broken`: there never will be one, the attempt is
+// over.
+std::optional<wire::SseEvent> AttemptDriver::next_event(bool& broken) {
+  auto next = scanner_.next(std::string_view(body_).substr(taken_));
+  broken = !next;
+  if (broken) {
+    failed(Reason::kProtocol);
+    return std::nullopt;
+  }
+  if (next->has_value()) taken_ += (*next)->size;
+  return *next;
+}
+
 // False: the attempt is over.
 bool AttemptDriver::take_events() {
   for (;;) {
-    auto next = scanner_.next(std::string_view(body_).substr(taken_));
-    if (!next) {
-      failed(Reason::kProtocol);
-      return false;
-    }
-    if (!next->has_value()) break;
-    const auto& sse = **next;
-    taken_ += sse.size;
-    if (sse.has_data && !report_event(sse)) return false;
+    bool broken = false;
+    const auto sse = next_event(broken);
+    if (broken) return false;
+    if (!sse) break;
+    if (sse->has_data && !report_event(*sse)) return false;
   }
   body_.erase(0, taken_);
   taken_ = 0;

@@ -60,6 +60,7 @@ class AttemptDriver : public std::enable_shared_from_this<AttemptDriver> {
   bool pass_events();
   bool pass_bytes();
   void relay_ended(bool is_stream);
+  std::optional<wire::SseEvent> next_event(bool& broken);
   bool take_events();
   bool report_event(const wire::SseEvent& sse);
   net::Task<void> hold_back();

@@ -13,8 +13,8 @@ namespace {
 
 using core::Reason;
 
-constexpr std::size_t kHeldBytesMax = 1024 * 1024;
-constexpr std::size_t kClientBacklogMax = 256 * 1024;
+constexpr std::size_t kHeldBytesMax = 1024UL * 1024;
+constexpr std::size_t kClientBacklogMax = 256UL * 1024;
 
 bool is_type(const wire::ResponseHead& head, std::string_view wanted) {
   const auto type = head.headers.find("content-type");
@@ -67,17 +67,14 @@ net::Task<void> AttemptDriver::read_relay() {
 
 // False: the attempt is over.
 bool AttemptDriver::pass_events() {
-  std::size_t whole = 0;
   for (;;) {
-    auto next = scanner_.next(std::string_view(body_).substr(whole));
-    if (!next) {
-      failed(Reason::kProtocol);
-      return false;
-    }
-    if (!next->has_value()) break;
-    request_->relay_events().saw(**next);
-    whole += (*next)->size;
+    bool broken = false;
+    const auto sse = next_event(broken);
+    if (broken) return false;
+    if (!sse) break;
+    request_->relay_events().saw(*sse);
   }
+  const auto whole = std::exchange(taken_, 0);
   if (whole == 0) return true;
   request_->machine().on_bytes(net::now(), id());
   if (is_cancelled_) return false;

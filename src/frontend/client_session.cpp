@@ -16,7 +16,7 @@ namespace hf::frontend {
 namespace {
 
 constexpr std::size_t kRequestIdMax = 128;
-constexpr std::size_t kUnreadAnswerBytesMax = 64 * 1024;
+constexpr std::size_t kUnreadAnswerBytesMax = 64UL * 1024;
 
 bool is_request_id(std::string_view id) {
   const auto fits = [](char c) {
@@ -73,7 +73,7 @@ http::Response own_answer(DataCore& core, const http::Request& request, const De
     case Destination::Kind::kModels: response.body = models_body(core.fleet().view); break;
     case Destination::Kind::kModel: {
       const auto found = std::ranges::find(models, to.model, &core::ModelEntry::name);
-      if (found == models.end()) return error_response(model_not_found(to.model), request_id);
+      if (found == models.end()) return error_response(core::model_not_found(to.model), request_id);
       append_model(response.body, *found);
       break;
     }
@@ -102,6 +102,10 @@ net::Task<bool> generate(DataCore& core, http::ServerConnection& client, http::R
   co_return keep;
 }
 
+core::ClientError overloaded(DataCore& core, std::string_view limit) {
+  return frontend::overloaded(limit, core.shared().admission.retry_after(net::now()));
+}
+
 net::Task<bool> answer(DataCore& core, http::ServerConnection& client, http::Request request) {
   const auto given = request.headers.find("x-request-id");
   std::string request_id =
@@ -109,7 +113,7 @@ net::Task<bool> answer(DataCore& core, http::ServerConnection& client, http::Req
   const bool keep = request.keep_alive && !core.is_draining();
   if (request.method == "POST" && core.is_full()) {
     core.shared().metrics.shed_total.with(telemetry::kUnknownModel, "running")->add();
-    const auto refusal = error_response(overloaded("limits.running_max"), request_id);
+    const auto refusal = error_response(overloaded(core, "limits.running_max"), request_id);
     http::append_response(client.out(), refusal, keep);
     client.flush_now();
     co_return keep;
@@ -155,7 +159,7 @@ net::Task<void> refuse_connection(DataCore& core, http::ServerConnection& client
     co_return;
   }
   core.refusing(1);
-  refuse(core, client, overloaded("limits.connections_max"));
+  refuse(core, client, overloaded(core, "limits.connections_max"));
   co_await client.close_gracefully();
   core.refusing(-1);
 }
@@ -167,7 +171,7 @@ void request_unread(DataCore& core, http::ServerConnection& client,
   if (failure.status == 408) metrics.clients_cut_total.with("request_timeout")->add();
   if (failure.status == 503) {
     metrics.shed_total.with(telemetry::kUnknownModel, "bytes")->add();
-    refuse(core, client, overloaded("continuation.bytes_max"));
+    refuse(core, client, overloaded(core, "continuation.bytes_max"));
     return;
   }
   refuse(core, client, read_failure(failure.status, failure.error.detail));

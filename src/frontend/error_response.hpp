@@ -1,4 +1,5 @@
-// The one place where an error becomes a status and an OpenAI error body.
+// What an error looks like to a client: OpenAI's body, or the form of the endpoint that was called;
+// and the words of the errors that are found here. Their statuses: core/client_error.hpp.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +7,7 @@
 #include <string_view>
 
 #include "base/result.hpp"
-#include "core/request_machine.hpp"
+#include "core/client_error.hpp"
 #include "frontend/routes.hpp"
 #include "http/message.hpp"
 
@@ -27,9 +28,8 @@ core::ClientError not_found(std::string_view method, std::string_view path,
                             std::string_view listing);
 core::ClientError wrong_method(std::string_view method, std::string_view path,
                                std::string_view allow);
-core::ClientError model_not_found(std::string_view model);
-/// A limit of this frontend is reached: 503, to be tried again.
-core::ClientError overloaded(std::string_view limit);
+/// A limit of this frontend is reached: to be tried again when the pace of placements allows.
+core::ClientError overloaded(std::string_view limit, Duration retry_after);
 /// Answers of the admin listener; `what` is the id, path, host or query that is wrong.
 enum class AdminError : std::uint8_t {
   kToken,

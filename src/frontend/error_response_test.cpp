@@ -7,13 +7,8 @@ namespace hf::frontend {
 namespace {
 
 core::ClientError overloaded() {
-  core::ClientError error;
-  error.status = 503;
-  error.type = "server_error";
-  error.code = "no_worker";
-  error.message = "No worker for model `a\"b` is available.";
-  error.retry_after = std::chrono::milliseconds(1500);
-  return error;
+  return core::client_error(core::ErrorKind::kNoWorker, "No worker for model `a\"b` is available.",
+                            std::chrono::milliseconds(1500));
 }
 
 TEST(ErrorResponse, BodyIsTheOpenAiForm) {
@@ -37,7 +32,9 @@ TEST(ErrorResponse, RetryAfterIsRoundedUpAndToldInMilliseconds) {
 TEST(ErrorResponse, RetryAfterStaysWithinThirtySeconds) {
   auto error = overloaded();
   error.retry_after = std::chrono::minutes(10);
-  EXPECT_EQ(error_response(error, "").headers.find("retry-after"), "30");
+  const auto response = error_response(error, "");
+  EXPECT_EQ(response.headers.find("retry-after"), "30");
+  EXPECT_EQ(response.headers.find("retry-after-ms"), "30000");
 }
 
 TEST(ErrorResponse, WhatARetryCannotHelpSaysSo) {

@@ -24,7 +24,7 @@ constexpr Duration kLoadEvery = std::chrono::seconds(1);
 constexpr Duration kLoadAgain = std::chrono::seconds(30);  // where the page is not there
 constexpr Duration kCompareEvery = std::chrono::milliseconds(250);
 constexpr std::size_t kPaceSeconds = core::kPaceLooksBack / std::chrono::seconds(1);
-constexpr std::size_t kProbeBodyMax = 4 * 1024 * 1024;
+constexpr std::size_t kProbeBodyMax = 4UL * 1024 * 1024;
 
 // The key itself is never logged or shown; that it is missing is.
 std::string authorization_of(const EngineOptions& engine) {
@@ -232,7 +232,7 @@ void Fleet::renew() {
     status.state = state_of(worker);
     status.kind = static_cast<int>(worker.info.kind);
     for (const auto& model : worker.info.models)
-      status.models.push_back({model.name, model.max_len});
+      status.models.push_back({model.name, model.max_len, model.adapter});
     status.tokens_identity = worker.info.tokens_identity;
     status.exact_identity = worker.info.exact_identity;
     status.eos_ids = worker.info.eos_ids;

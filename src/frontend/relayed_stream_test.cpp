@@ -21,7 +21,7 @@ void feed(RelayedStream& stream, std::string_view bytes) {
 json::object data_of(std::string_view event, std::string_view name) {
   EXPECT_TRUE(event.starts_with("event: " + std::string(name) + "\ndata: ")) << event;
   EXPECT_TRUE(event.ends_with("\n\n"));
-  return json::parse(event.substr(event.find("{"))).as_object();
+  return json::parse(event.substr(event.find('{'))).as_object();
 }
 
 core::ClientError failed() {

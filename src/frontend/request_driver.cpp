@@ -259,12 +259,8 @@ std::string RequestDriver::describe(Instant now) const {
 void RequestDriver::cut() {
   if (is_done_) return;
   if (machine_) machine_->on_client_gone(net::now());
-  core::ClientError error;
-  error.status = 503;
-  error.type = "server_error";
-  error.code = "shutting_down";
-  error.message = "The server is shutting down and this answer did not end in time.";
-  fail(error);
+  fail(core::client_error(core::ErrorKind::kShuttingDown,
+                          "The server is shutting down and this answer did not end in time."));
   settle();
 }
 

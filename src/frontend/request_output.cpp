@@ -22,12 +22,14 @@ std::string_view RequestDriver::fidelity() const {
   const auto otherwise = text_fidelity();
   if (attempts_.empty() || !attempts_.back()->opened().with_ids) return otherwise;
   const auto& mine = view.workers[attempts_.back()->opened().worker];
+  const auto& model = machine_->model();
   bool same_ids = false;
   for (const auto& other : view.workers) {
     if (other.index == mine.index || other.tokens_identity != mine.tokens_identity) continue;
+    if (other.model(model) == nullptr) continue;
     same_ids = true;
     if (request_->greedy && mine.exact_identity != 0 &&
-        other.exact_identity == mine.exact_identity) {
+        other.exact_for(model) == mine.exact_for(model)) {
       return "exact";
     }
   }

@@ -10,7 +10,7 @@ namespace hf::frontend {
 namespace {
 
 constexpr Duration kCallMax = std::chrono::seconds(5);
-constexpr std::size_t kAnswerBytesMax = 32 * 1024 * 1024;
+constexpr std::size_t kAnswerBytesMax = 32UL * 1024 * 1024;
 
 /// How a question ended: an answer, or whether the engine refused it (not: could not be reached).
 template <class Answer>

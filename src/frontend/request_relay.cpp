@@ -13,7 +13,7 @@ namespace hf::frontend {
 namespace {
 
 // For the load estimate only: a form's bytes are sound or pictures, not text.
-constexpr std::size_t kEstimateBytesMax = 32 * 1024;
+constexpr std::size_t kEstimateBytesMax = 32UL * 1024;
 
 }  // namespace
 

@@ -53,7 +53,7 @@ class Server {
   static net::Task<FromCores<T>> ask_cores(Server* self, Ask ask);
   Result<void> write_port_file();
   void set_limit_metrics();
-  void publish(std::shared_ptr<const FleetSnapshot> snapshot);
+  void publish(const std::shared_ptr<const FleetSnapshot>& snapshot);
   std::size_t requests() const;
   std::uint64_t keyless() const;
   bool is_busy() const;
@@ -223,7 +223,7 @@ void Server::set_limit_metrics() {
   set("bytes", usage_.bytes.used(), usage_.bytes.max());
 }
 
-void Server::publish(std::shared_ptr<const FleetSnapshot> snapshot) {
+void Server::publish(const std::shared_ptr<const FleetSnapshot>& snapshot) {
   for (const auto& core : data_) core->apply(snapshot);
 }
 

@@ -27,6 +27,7 @@ TEST(SharedSessions, CoresThatPlaceTheSameSessionsAtOnceAgree) {
   const auto sessions = std::make_shared<SharedSessions>();
   std::vector<std::map<std::uint64_t, std::size_t>> seen(2);
   std::vector<std::thread> threads;
+  threads.reserve(seen.size());
   for (std::size_t core = 0; core < 2; ++core) {
     threads.emplace_back([&, core] {
       routing::PolicyOptions options;

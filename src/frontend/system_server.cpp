@@ -131,7 +131,7 @@ net::Task<void> serve_system(net::Core& core, const SystemState& state, net::Soc
   http::ServerConnection client(core, std::move(socket));
   for (;;) {
     http::ReadLimits limits;
-    limits.body_bytes_max = 64 * 1024;
+    limits.body_bytes_max = 64UL * 1024;
     auto request = co_await client.read_request(limits);
     if (!request) {
       if (request.error().status != 0) {

@@ -9,7 +9,7 @@ namespace {
 using core::WorkerState;
 
 struct Pages {
-  explicit Pages(std::vector<std::pair<WorkerState, bool>> workers) {
+  explicit Pages(const std::vector<std::pair<WorkerState, bool>>& workers) {
     auto snapshot = std::make_shared<FleetSnapshot>();
     for (const auto& [worker_state, known] : workers) {
       core::WorkerStatus worker;

@@ -67,7 +67,7 @@ void Policy::collect(const FleetView& view, const PickRequest& request, const Wi
     if (contains(request.never, worker.index)) continue;
     if (contains(wishes.exclude, worker.index)) continue;
     if (request.tokens_identity != 0 && worker.tokens_identity != request.tokens_identity) continue;
-    if (wishes.exact && worker.exact_identity != request.exact_identity) continue;
+    if (wishes.exact && worker.exact_for(request.model) != request.exact_identity) continue;
     if (request.suspect && worker.cells->suspects.load(std::memory_order_relaxed) != 0) continue;
     if (request.continuation && !has_room(*worker.cells, request.prefill_tokens)) continue;
     candidates_.push_back(&worker);

@@ -37,7 +37,7 @@ class Fleet {
     return seen;
   }
   void use(std::string_view policy, PolicyOptions options = {}) {
-    router = std::move(*make_policy(policy, options));
+    router = std::move(*make_policy(policy, std::move(options)));
   }
   core::WorkerCells& cells(std::size_t index) { return *view.workers[index].cells; }
 
@@ -108,6 +108,15 @@ TEST(Policy, TheSameBuildIsPreferredAndRequiredWhenStrict) {
   EXPECT_EQ(fleet.picks(), (Set{0, 1}));
   fleet.request.strict_identity = true;
   EXPECT_EQ(fleet.pick(), std::nullopt);
+}
+
+TEST(Policy, AnAdapterFromElsewhereIsAnotherBuild) {
+  Fleet fleet(3);
+  for (auto& worker : fleet.view.workers) worker.models.push_back({"pirate", 100, 7});
+  fleet.view.workers[1].models.back().adapter = 8;
+  fleet.request.exact_identity = fleet.view.workers[0].exact_for("pirate");
+  fleet.request.model = "pirate";
+  EXPECT_EQ(fleet.picks(), (Set{0, 2}));
 }
 
 TEST(Policy, AnotherBuildGoesBeforeAWorkerThatFailedTheRequest) {
