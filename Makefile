@@ -69,9 +69,10 @@ fuzz: ## every fuzz target for SECONDS_EACH=60
 	ninja -C build/asan fuzzers
 	tools/fuzz.sh $(SECONDS_EACH)
 
-bench: release ## pauses and added delay, five rounds of 100 streams; what a failover adds
+bench: release ## pauses and added delay, five rounds of 100 streams; failovers; promised times
 	$(PYTHON) tests/bench/pause.py
 	$(PYTHON) tests/bench/failover.py
+	$(PYTHON) tests/bench/times.py
 
 clean: ## remove build/ (caches stay)
 	rm -rf build

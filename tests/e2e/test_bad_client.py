@@ -3,6 +3,7 @@ import asyncio
 import json
 import os
 import pathlib
+import re
 import time
 
 import pytest
@@ -11,8 +12,11 @@ from harness import (CHAT, COMPLETIONS, ROOT, Stream, assert_equal_answers, call
                      make_body, world)
 
 NEIGHBOURS = 4
-PEAK_MIB = 32        # what any row may grow while it runs …
-KEPT_MIB = 32        # … and what may stay: allocators keep some
+PEAK_MIB = 8   # what any row may grow while it runs, beside what it is known to need …
+KEPT_MIB = 4   # … and what may stay
+# The allocator gives freed memory back some ms later, and only when that thread allocates again: an
+# idle one keeps up to the largest body (docs/limits.md). Here what stays is to be what leaks.
+AT_ONCE = ("MIMALLOC_DECOMMIT_DELAY", "0")
 # Short ones, so that the rows that wait for them end soon. A whole request is one write here, so
 # a slow machine does not make a good client look bad.
 LIMITS = ("--limits-header-timeout", "2", "--limits-body-timeout", "2",
@@ -85,7 +89,8 @@ def groups():
 
 
 @pytest.mark.parametrize("forms", groups(), ids=lambda fs: fs[0].name.replace(" ", "_"))
-async def test_bad_client(tmp_path, forms):
+async def test_bad_client(tmp_path, forms, monkeypatch):
+    monkeypatch.setenv(*AT_ONCE)
     engine = {"itl_ms": 2, "ttft_ms": 2, **forms[0].engine}
     serve = (*LIMITS, *forms[0].serve)
     async with world(tmp_path, "vllm", engines=1, serve=serve, **engine) as w:
@@ -115,7 +120,7 @@ async def row_holds(w, form, process, neighbours):
     assert peak < PEAK_MIB + form.memory, f"{peak:.1f} MiB while it ran"
     await nothing_is_left(w)
     kept = process.mib("VmRSS") - before
-    assert kept < KEPT_MIB + form.memory, f"{kept:.1f} MiB stay"
+    assert kept < KEPT_MIB, f"{kept:.1f} MiB stay"
 
 
 async def nothing_is_left(w):
@@ -148,7 +153,8 @@ async def shed(w, count, body):
     refused = [s for s in streams if s.status != 200]
     for s in refused:
         assert s.status == 503 and s.error["code"] == "overloaded", (s.status, s.error, s.broken)
-        assert "\r\nretry-after: 1\r\n" in s.headers and "x-request-id: " in s.headers, s.headers
+        wait = int(re.search(r"\r\nretry-after: (\d+)\r\n", s.headers)[1])
+        assert 1 <= wait <= 30 and "x-request-id: " in s.headers, s.headers
     for s in streams:
         s.task.cancel()
     await asyncio.gather(*(s.task for s in streams), return_exceptions=True)
@@ -176,7 +182,7 @@ async def test_above_its_memory_it_sheds(tmp_path):
         body = make_body(COMPLETIONS, 0, max_tokens=3)
         status, fields, raw = await call(w.frontend.port, "POST", COMPLETIONS,
                                          {**body, "user": "x" * (2 << 20)})
-        assert status == 503 and fields["retry-after"] == "1"
+        assert status == 503 and 1 <= int(fields["retry-after"]) <= 30
         assert json.loads(raw)["error"]["code"] == "overloaded"
         assert await w.metric("holdfast_shed_total", reason="bytes") == 1
         status, _, _ = await call(w.frontend.port, "POST", COMPLETIONS, body)

@@ -23,7 +23,7 @@ async def test_worker_slow(tmp_path, dialect):
         streams = w.start(COMPLETIONS, bodies)
         await w.all_have(streams, 5)
         await w.fault(0, kind="slow", factor=50)
-        began = time.monotonic()
+        began = time.monotonic()  # CLOCK_MONOTONIC, as the engine's gone_us
 
         async def slow():
             return await w.metric("holdfast_worker_state", worker=name(w.engines[0]),
@@ -32,15 +32,17 @@ async def test_worker_slow(tmp_path, dialect):
         assert (await get_json(w.engines[0].port, "/sim/stats"))["running"] >= 1
 
         async def moved():
-            return (await get_json(w.engines[0].port, "/sim/stats"))["running"] == 0
-        await eventually("its streams moved", moved)
-        took = time.monotonic() - began
+            stats = await get_json(w.engines[0].port, "/sim/stats")
+            return stats["running"] == 0 and stats["gone_us"]
+        took = max(await eventually("its streams moved", moved)) / 1e6 - began
+        print(f"all had moved after {took:.2f} s")
         assert_equal_answers(await w.finish(streams), want)
         orphans = w.orphans(await w.log_lines(60))
         assert len(orphans) >= 20, f"only {len(orphans)} streams were hit"
         assert all(set(l["modes"]) == {"tokens"} for l in orphans)
         assert all(l["reasons"] == ["slow"] or l["reasons"] == ["stall"] for l in orphans)
-        assert took < 30, f"{took:.1f} s until all had moved"  # 10 s where the machine is not busy
+        # 10 s is the contract; tests/bench/times.py measures it where the machine is not busy.
+        assert took < 30, f"{took:.1f} s until all had moved"
         # New work goes to the other one; at most one change of that state a minute.
         more = w.start(COMPLETIONS, bodies[:4])
         await w.finish(more)
