@@ -78,6 +78,7 @@ void ClientRun::check_retry(core::Mode mode, bool is_hedge) {
 
 void ClientRun::note_failure(std::size_t worker, core::Reason reason) {
   owes_retry_ = false;
+  waiting_from_ = now();
   const bool typed = reason == core::Reason::kOverloaded || reason == core::Reason::kRefused;
   const auto found = std::ranges::find_if(
       open_, [worker](const auto& entry) { return entry.second.worker == worker; });
