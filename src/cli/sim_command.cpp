@@ -56,6 +56,8 @@ void add_sim_command(CLI::App& app, int& exit_code) {
   command
       ->add_option("--keep", flags->keep, "only these parts of the world, as a failure names them")
       ->delimiter(',');
+  command->add_flag("--narrow", flags->world.narrow,
+                    "without partitions, bad links, lags, losses of discovery, relayed requests");
   command->add_flag("--trace", flags->world.trace, "print what happens, line by line");
   command->add_flag("--counts", flags->counts, "print how requests ended");
   command->add_flag("--edges", flags->edges,

@@ -41,6 +41,7 @@ std::string replay(const Job& job, const SimFlags& flags) {
   if (!options.scenario.empty()) line += " --scenario " + options.scenario;
   if (!options.second.empty()) line += " --with " + options.second + " --at " + options.phase;
   if (!flags.plant.empty()) line += " --plant " + flags.plant;
+  if (options.narrow) line += " --narrow";
   line += " --trace";
   if (!options.keep) return line;
   line += " --keep ";

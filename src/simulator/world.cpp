@@ -80,6 +80,16 @@ class World {
         frontends_[pause.frontend]->pause(pause.how_long);
       });
     }
+    for (const auto& loss : draw_.losses) {
+      if (loss.dropped) continue;
+      ++result_.faults;
+      schedule.after(loss.at, [this, loss] {
+        trace("frontend " + std::to_string(loss.frontend) + " loses " +
+              (loss.engine < commons_.engines.size() ? "worker " + std::to_string(loss.engine)
+                                                     : std::string("all workers")));
+        frontends_[loss.frontend]->lose(loss.engine, loss.how_long);
+      });
+    }
     watch();
   }
 
@@ -172,7 +182,9 @@ class World {
     const auto extra = record.attempts > 1 ? record.attempts - 1 : 0;
     lost_attempts_ +=
         extra + (run.is_gone() || run.was_cancelled() || !client.error.empty() ? 1 : 0);
-    if (run.was_paused() || !run.draw().spec.stream || run.draw().opaque) allowance_ += 400;
+    const bool is_slow_link = run.draw().link.has_value();
+    if (run.was_paused() || !run.draw().spec.stream || run.draw().opaque || is_slow_link)
+      allowance_ += 400;
   }
 
   // What engines made and no client got: some tokens in flight for each attempt that was lost.
@@ -181,7 +193,10 @@ class World {
     for (const auto& engine : commons_.engines) generated += engine->generated_tokens();
     const bool paused = std::ranges::any_of(
         frontends_, [](const auto& frontend) { return frontend->was_paused(); });
-    allowance_ += paused ? 400 * result_.requests : 0;
+    // What is cut off hears of no cancel.
+    const bool cut_off = std::ranges::any_of(
+        commons_.engines, [](const auto& engine) { return engine->was_cut_off(); });
+    allowance_ += paused || cut_off ? 400 * result_.requests : 0;
     const auto bound = delivered_ * 105 / 100 + 60 * lost_attempts_ + allowance_ + 100;
     if (generated > bound) {
       violation("engines made " + std::to_string(generated) + " tokens, clients got " +
@@ -227,6 +242,7 @@ SimResult run_world(std::uint64_t seed, const WorldOptions& options) {
   bool is_known = true;
   if (options.scenario.empty()) {
     draw = draw_world(seed);
+    if (!options.narrow) widen(seed, draw);
   } else if (options.second.empty()) {
     is_known = draw_scenario(seed, options.scenario, draw);
   } else {

@@ -26,6 +26,8 @@ struct WorldOptions {
   std::string phase;  // one of phase_names()
   bool trace = false;
   core::Planted planted = core::Planted::kNone;
+  /// Without what was added later, so that a seed of old stays the world that it was.
+  bool narrow = false;
   /// Only these parts of the world, by the names of SimResult::parts; unset: all.
   std::optional<std::vector<std::string>> keep;
 };
@@ -46,8 +48,9 @@ struct SimResult {
   std::uint64_t workers = 0;
   std::uint64_t faults = 0;          // that met an engine or a frontend
   std::vector<std::int64_t> tokens;  // of each complete answer
-  /// What may be left out of it: rN a request, tN its trap, bN what its client or the operator does
-  /// to it, fN a fault, pN a pause of a frontend.
+  /// What may be left out of it: lN a bad link of a request, mN a loss of discovery, rN a request,
+  /// tN its trap, bN what its client or the operator does to it, fN a fault, pN a pause of a
+  /// frontend.
   std::vector<std::string> parts;
   double virtual_seconds = 0;
 };

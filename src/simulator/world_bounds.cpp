@@ -33,7 +33,10 @@ void ClientRun::check_placement(std::size_t worker, core::Mode mode) {
       found != refused_until_.end() && now() < found->second) {
     violation("worker " + std::to_string(worker) + " is asked before it wants to be");
   }
-  if (draw_.poison && connections_lost_ > options_.poison_deaths) {
+  // A partition takes its streams, but not by its fault.
+  const bool cut_off = std::ranges::any_of(
+      commons_.engines, [](const auto& engine) { return engine->was_cut_off(); });
+  if (draw_.poison && !cut_off && connections_lost_ > options_.poison_deaths) {
     violation("poison is tried after " + std::to_string(connections_lost_) + " workers");
   }
   if (machine_.record().attempts > kAttemptsMax) violation("tries in a hot loop");

@@ -10,6 +10,8 @@ using std::chrono::milliseconds;
 
 /// From the decision to cancel until the engine has stopped.
 constexpr Duration kCancelBound = milliseconds(100);
+/// The frontend's own, for a connection.
+constexpr Duration kConnectLimit = milliseconds(1'000);
 
 core::Finish meaning(Finish finish) {
   switch (finish) {
@@ -48,6 +50,7 @@ std::string_view to_string(Fault fault) {
     case Fault::kEarlyEnd: return "early_end";
     case Fault::kReset: return "reset";
     case Fault::kRefuse: return "refuse";
+    case Fault::kPartition: return "partition";
   }
   return "unknown";
 }
@@ -72,6 +75,10 @@ std::int32_t EngineProcess::sequences() const {
 }
 
 void EngineProcess::send(Stream& stream, Arrival arrival) {
+  if (cut_off_) {
+    undelivered_.emplace_back(stream.shared_from_this(), std::move(arrival));
+    return;
+  }
   stream.last_arrival = std::max(schedule_.now() + stream.link, stream.last_arrival + Duration(1));
   schedule_.at(stream.last_arrival,
                [arrive = stream.arrive, arrival = std::move(arrival)]() mutable {
@@ -90,7 +97,15 @@ void EngineProcess::accept(std::shared_ptr<Stream> stream) {
     send(*stream, {.kind = Arrival::Kind::kFailed, .reason = core::Reason::kConnect, .event = {}});
     return;
   }
-  if (frozen_) {
+  if (is_frozen()) {
+    if (cut_off_) {  // no answer to the connection: the frontend's limit
+      schedule_.after(kConnectLimit, [this, stream] {
+        if (std::erase(unsubmitted_, stream) == 0 || stream->closed) return;
+        stream->ended = true;
+        stream->arrive(
+            {.kind = Arrival::Kind::kFailed, .reason = core::Reason::kConnect, .event = {}});
+      });
+    }
     unsubmitted_.push_back(std::move(stream));
     return;
   }
@@ -135,7 +150,7 @@ void EngineProcess::submit(const std::shared_ptr<Stream>& stream) {
 
 void EngineProcess::hang_up(const std::shared_ptr<Stream>& stream) {
   if (!up_) return;
-  if (frozen_) {
+  if (is_frozen()) {
     std::erase(unsubmitted_, stream);
     parked_.push_back([this, stream] { hang_up(stream); });
     return;
@@ -150,7 +165,7 @@ void EngineProcess::hang_up(const std::shared_ptr<Stream>& stream) {
 
 bool EngineProcess::call(std::function<void()> answer) {
   if (!up_) return false;
-  if (frozen_) {
+  if (is_frozen()) {
     parked_.push_back(std::move(answer));
   } else {
     answer();
@@ -270,7 +285,7 @@ void EngineProcess::write_end(Stream& stream, core::Finish finish, std::int64_t 
 }
 
 bool EngineProcess::writes_for_nobody() const {
-  if (!up_ || frozen_) return false;
+  if (!up_ || is_frozen()) return false;
   return std::ranges::any_of(streams_, [this](const auto& entry) {
     const auto& stream = *entry.second;
     return stream.closed && schedule_.now() - stream.closed_at > kCancelBound;
@@ -307,6 +322,11 @@ void EngineProcess::die() {
   ++deaths_;
   was_away_ = true;
   ++incarnation_;
+  cut_off_ = false;
+  // What it had written is lost; its connections end like the others.
+  for (const auto& [stream, arrival] : std::exchange(undelivered_, {})) {
+    send(*stream, {.kind = Arrival::Kind::kFailed, .reason = core::Reason::kReset, .event = {}});
+  }
   fail_all(core::Reason::kReset);
   generated_before_ += model_->counters().generated_tokens;
   auto options = traits_.options;
@@ -326,12 +346,23 @@ void EngineProcess::thaw() {
   if (!frozen_) return;
   frozen_ = false;
   model_->hold_until(schedule_.now());
-  // What the kernel kept for it, in the order in which it came.
+  if (!cut_off_) hear();
+  poll_later();
+}
+
+void EngineProcess::heal() {
+  if (!cut_off_) return;
+  cut_off_ = false;
+  for (auto& [stream, arrival] : std::exchange(undelivered_, {})) send(*stream, std::move(arrival));
+  if (!frozen_) hear();
+}
+
+// What the kernel or the network kept for it, in the order in which it came.
+void EngineProcess::hear() {
   for (auto& what : std::exchange(parked_, {})) what();
   for (auto& stream : std::exchange(unsubmitted_, {})) {
     if (!stream->closed) submit(stream);
   }
-  poll_later();
 }
 
 // Something is wrong until `over` has run, and once more when a death made that meaningless.
@@ -383,6 +414,11 @@ void EngineProcess::apply(Fault fault, Duration how_long) {
       ++poll_number_;
       model_->hold_until(kNever);
       trouble(how_long, [this] { thaw(); });
+      return;
+    case Fault::kPartition:
+      if (cut_off_) return;
+      cut_off_ = was_cut_off_ = was_away_ = true;
+      trouble(how_long, [this] { heal(); });
       return;
     case Fault::kWedge:
       model_->set_wedged(true);

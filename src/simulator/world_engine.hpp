@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/request_machine.hpp"
@@ -51,7 +52,7 @@ struct EngineOrder {
 };
 
 /// One attempt's connection. The engine writes, the frontend closes.
-struct Stream {
+struct Stream : std::enable_shared_from_this<Stream> {
   EngineOrder order;
   std::function<void(Arrival)> arrive;  // runs at the frontend, in order
   Duration link{};
@@ -76,8 +77,10 @@ enum class Fault : std::uint8_t {
   kEarlyEnd,  // all streams end cleanly without a finish
   kReset,     // all connections reset, the process lives
   kRefuse,    // the next requests get a status
+  // Of wide worlds only:
+  kPartition,  // nothing passes between it and the frontends; what was sent arrives afterwards
 };
-inline constexpr std::uint64_t kFaultCount = 10;
+inline constexpr std::uint64_t kFaultCount = 10;  // of those that every world may have
 std::string_view to_string(Fault fault);
 
 struct EngineTraits {
@@ -103,12 +106,14 @@ class EngineProcess {
 
   bool is_up() const { return up_; }
   bool is_dying() const { return dying_; }
-  bool is_frozen() const { return frozen_; }
+  /// Frozen or cut off: what it is told now, it hears later.
+  bool is_frozen() const { return frozen_ || cut_off_; }
   /// Nothing has been wrong with it since then (kNever: something is wrong now).
   Instant clean_since() const { return troubles_ > 0 ? kNever : clean_since_; }
   std::uint32_t deaths() const { return deaths_; }
   /// How many faults met it.
   std::uint32_t faults() const { return faults_; }
+  bool was_cut_off() const { return was_cut_off_; }
   /// It refused or was silent at some time, so that a frontend may have called it dead.
   bool was_ever_away() const { return was_away_; }
   /// It generates for a stream that was closed longer ago than a cancel may take.
@@ -131,6 +136,8 @@ class EngineProcess {
   void die();
   void revive();
   void thaw();
+  void heal();
+  void hear();
   void trouble(Duration how_long, std::function<void()> over);
 
   Schedule& schedule_;
@@ -144,9 +151,10 @@ class EngineProcess {
   std::uint64_t poll_number_ = 0;
   std::uint64_t incarnation_ = 0;
   std::uint64_t generated_before_ = 0;  // by earlier incarnations
-  bool up_ = true, dying_ = false, frozen_ = false;
+  bool up_ = true, dying_ = false, frozen_ = false, cut_off_ = false;
+  std::vector<std::pair<std::shared_ptr<Stream>, Arrival>> undelivered_;
   int refusals_ = 0, refusal_status_ = 503;
-  bool was_away_ = false;
+  bool was_away_ = false, was_cut_off_ = false;
   int troubles_ = 0;
   std::uint32_t deaths_ = 0;
   std::uint32_t faults_ = 0;

@@ -15,6 +15,8 @@ constexpr std::uint64_t kTicksPerComparison = 5;
 constexpr Duration kDataTick = milliseconds(15);
 constexpr Duration kProbeLimit = milliseconds(400);
 constexpr Duration kIdentifyLimit = milliseconds(1000);
+/// A loop that is late for less than this does not restart its clocks.
+constexpr Duration kLag = milliseconds(100);
 /// Of the oracle: the first good probe may have been on its way when the breaker opened.
 constexpr int kGoodProbesMax = 2;
 /// Of the oracle: no silence that is shorter means anything.
@@ -103,9 +105,11 @@ void Frontend::pause(Duration how_long) {
 // read before timers act.
 void Frontend::resume_process() {
   const auto now = commons_.schedule.now();
-  for (auto& worker : workers_) worker->machine.restart_clocks(now, paused_for_);
-  for (auto& core : cores_) {
-    for (auto* run : core->open) run->restart_clocks();
+  if (paused_for_ >= kLag) {
+    for (auto& worker : workers_) worker->machine.restart_clocks(now, paused_for_);
+    for (auto& core : cores_) {
+      for (auto* run : core->open) run->restart_clocks();
+    }
   }
   for (auto& what : std::exchange(backlog_, {})) what();
 }
@@ -152,8 +156,7 @@ void Frontend::probe_ended(std::size_t index, std::uint64_t number, core::ProbeR
   const bool is_verdict = before != worker.machine.state() &&
                           worker.machine.last_reason().starts_with("silent") &&
                           result != core::ProbeResult::kBad;
-  if (is_verdict && paused_until_ != Instant{} &&
-      commons_.schedule.now() < paused_until_ + kSilenceMin) {
+  if (is_verdict && paused_for_ >= kLag && commons_.schedule.now() < paused_until_ + kSilenceMin) {
     commons_.violation("worker " + std::to_string(index) + " is " +
                        std::string(core::to_string(worker.machine.state())) +
                        " for a silence during our own pause");
@@ -253,6 +256,12 @@ void Frontend::publish() {
   for (auto& worker : workers_) {
     core::WorkerStatus status = worker->known;
     status.state = worker->machine.state();
+    // As the fleet of production: what runs there still wants to know whether it lives.
+    const bool idle = worker->cells->running.load() == 0;
+    const bool concerns_streams =
+        status.state == core::WorkerState::kDead || status.state == core::WorkerState::kSuspect;
+    if (worker->absent > 0 && (idle || !concerns_streams))
+      status.state = core::WorkerState::kRemoved;
     status.deaths = worker->machine.deaths();
     status.alive_at = worker->machine.alive_at();
     status.cells = worker->cells;
@@ -270,6 +279,28 @@ void Frontend::publish() {
       });
     });
   }
+}
+
+void Frontend::lose(std::size_t engine, Duration how_long) {
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    if (engine != static_cast<std::size_t>(-1) && i != engine) continue;
+    if (i == commons_.is_protected) continue;
+    ++workers_[i]->absent;
+    workers_[i]->listed_since = kNever;
+    commons_.schedule.after(how_long, [this, i] {
+      auto& worker = *workers_[i];
+      if (--worker.absent > 0) return;
+      worker.listed_since = commons_.schedule.now();
+      worker.machine.restart_clocks(commons_.schedule.now(), {});
+      publish();
+      publish();  // it may say so twice
+    });
+  }
+  publish();
+}
+
+Instant Frontend::listed_since(std::size_t engine) const {
+  return workers_[engine]->listed_since;
 }
 
 void Frontend::attempt_failed(std::size_t index, core::Reason reason) {

@@ -55,6 +55,10 @@ class Frontend {
   void run(std::function<void()> what);
   /// SIGSTOP for that long.
   void pause(Duration how_long);
+  /// Discovery loses a worker (npos: all of them) for that long.
+  void lose(std::size_t engine, Duration how_long);
+  /// It was listed without a break since then.
+  Instant listed_since(std::size_t engine) const;
   /// A driver tells control how an attempt ended.
   void attempt_failed(std::size_t engine, core::Reason reason);
   void attempt_succeeded(std::size_t engine);
@@ -81,6 +85,8 @@ class Frontend {
     bool probe_open = false;
     std::uint64_t identification = 0;
     bool identifying = false;
+    int absent = 0;  // discovery lost it, so many times over
+    Instant listed_since{};
     int good_while_ejected = 0;  // probes in a row
   };
 

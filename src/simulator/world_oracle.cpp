@@ -32,9 +32,9 @@ void ClientRun::take_text(std::string_view text) {
   if (draw_.spec.endpoint == core::Endpoint::kChat && client_.roles == 0 && draw_.spec.stream) {
     violation("text before the role");
   }
-  if (!draw_.greedy || wrong_) return;
+  if (!draw_.greedy || wrong_ || by_text_) return;
   const auto& answer = expected();
-  const auto& whole = draw_.spec.stream ? answer.text : answer.whole_text;
+  const auto& whole = is_streamed() ? answer.text : answer.whole_text;
   if (at + text.size() <= whole.size() && whole.compare(at, text.size(), text) == 0) return;
   wrong_ = true;
   violation("wrong text at byte " + std::to_string(at) + ": got \"" + std::string(text) +
@@ -44,7 +44,9 @@ void ClientRun::take_text(std::string_view text) {
 void ClientRun::take_finish(core::Finish finish) {
   if (finish == core::Finish::kNone) return;
   client_.finish = finish;
-  if (++client_.finishes > 1) violation("a second finish reason");
+  // One that is kept until it is whole has the last one.
+  client_.finishes = is_streamed() ? client_.finishes + 1 : 1;
+  if (client_.finishes > 1) violation("a second finish reason");
 }
 
 void ClientRun::forward(core::AttemptId attempt) {
@@ -84,6 +86,7 @@ void ClientRun::say_finish(core::Finish finish, std::string_view /*stop_string*/
 }
 
 void ClientRun::say_usage() {
+  own_usage_ = true;
   ++client_.usages;
   client_.prompt_tokens = machine_.prompt_tokens();
   client_.completion_tokens = machine_.completion_tokens();
@@ -107,7 +110,7 @@ void ClientRun::discard() {
 
 void ClientRun::complete() {
   end_once();
-  if (!draw_.spec.stream) client_.text = machine_.sent_text();
+  if (!is_streamed()) client_.text = machine_.sent_text();
   note("complete");
   cancelled_ ? check_cancelled({}) : check_complete();
 }
@@ -140,7 +143,7 @@ bool ClientRun::half_character_was_lost() const {
 void ClientRun::check_complete() {
   if (client_.finishes != 1) violation("complete without a finish reason");
   if (client_.roles > 1) violation("a second role");
-  if (!draw_.greedy) return;
+  if (!draw_.greedy || by_text_) return;
   const auto& answer = expected();
   // Known and accepted (once in some million requests): at the very limit llama.cpp drops what it
   // holds back, so a stop string that ended there, across a break, was never shown to anybody.
@@ -150,7 +153,7 @@ void ClientRun::check_complete() {
       std::cmp_equal(answer.ids.size(), draw_.spec.max_tokens.value_or(0)) &&
       commons_.engines[last_worker_]->traits().options.dialect == Dialect::kLlama;
   if (hidden_stop) return;
-  const auto& text = draw_.spec.stream ? answer.text : answer.whole_text;
+  const auto& text = is_streamed() ? answer.text : answer.whole_text;
   if (client_.text.size() < text.size() && !half_character_was_lost()) {
     violation("short: " + std::to_string(client_.text.size()) + " of " +
               std::to_string(text.size()) + " bytes; missing \"" +
@@ -170,7 +173,10 @@ void ClientRun::check_complete() {
     violation(std::to_string(client_.usages) + " usages");
   }
   if (client_.usages == 0) return;
-  if (client_.prompt_tokens < 0 || client_.completion_tokens <= 0)
+  // llama.cpp's chat tells no id of its end, and its count only after it.
+  const bool untold = own_usage_ && draw_.spec.endpoint == core::Endpoint::kChat &&
+                      commons_.engines[last_worker_]->traits().options.dialect == Dialect::kLlama;
+  if (client_.prompt_tokens < 0 || client_.completion_tokens < (untold ? 0 : 1))
     violation("usage without counts");
   if (without_ids_) return;  // nobody counted: estimates will do
   const auto prompt = static_cast<std::int64_t>(prompt_for(last_worker_).size());
@@ -179,15 +185,17 @@ void ClientRun::check_complete() {
   // late.
   const bool late = machine_.is_rebuilt() && !draw_.params.stop.empty();
   const auto more = client_.completion_tokens - tokens;
-  if (client_.prompt_tokens != prompt || more < 0 || (more > (late ? 32 : 0) && !merged_)) {
+  if (client_.prompt_tokens != prompt || (more < 0 && !untold) ||
+      (more > (late ? 32 : 0) && !merged_)) {
     violation("usage " + std::to_string(client_.prompt_tokens) + "+" +
               std::to_string(client_.completion_tokens) + " instead of " + std::to_string(prompt) +
               "+" + std::to_string(tokens));
   }
 }
 
-void ClientRun::relay_begin(core::AttemptId /*attempt*/) {
-  violation("an answer of tokens goes on as bytes");
+void ClientRun::relay_begin(core::AttemptId attempt) {
+  relayed_ = attempt;
+  if (!draw_.relayed_stream) violation("an answer of tokens goes on as bytes");
 }
 
 void ClientRun::relay_whole(core::AttemptId attempt) {
@@ -226,10 +234,14 @@ bool ClientRun::clean_engine_was_there(bool must_be_ready) const {
     const auto since = engine.clean_since();
     if (since == kNever || since + std::chrono::seconds(2) > arrived_) continue;
     if (traits.unauthorized || traits.refuses_ids) continue;
+    const auto listed = core_.frontend->listed_since(i);
+    if (listed == kNever || (listed != Instant{} && listed + std::chrono::seconds(2) > arrived_))
+      continue;
     // Paced, or kept for another suspect: it waits its turn.
     const auto& status = core_.context.view->workers[i];
     // Silent for another reason than we know of (a queue, slow prefill): no new work by contract.
     if (status.state == core::WorkerState::kSuspect) continue;
+    if (status.state == core::WorkerState::kRemoved) continue;  // as far as it was told
     if (must_be_ready && status.state != core::WorkerState::kReady) continue;
     const auto& cells = *status.cells;
     if (cells.resume_prefill.load() != 0 || cells.suspects.load() != 0) continue;
@@ -255,16 +267,21 @@ void ClientRun::check_error(std::string_view code) {
   }
   const bool started = !client_.text.empty();
   const bool cannot = (started && (draw_.opaque || without_ids_ || !options_.tokens)) ||
-                      unfillable_ || (!started && !options_.restart) ||
+                      unfillable_ || (!started && !options_.restart) || by_text_ ||
+                      (draw_.spec.relayed && (machine_.has_sent() || !draw_.spec.repeatable)) ||
                       // Only its own engine knows from where on a stop string counts.
                       (started && draw_.params.min_tokens > 0 && !draw_.params.stop.empty());
   if (cannot) return;
+  // Known: another one's credentials are not asked for again where it failed this request.
+  const bool is_refusal = code.starts_with("relayed_4") || code == "engine_refused";
+  if (is_refusal && failed_.size() > 1) return;
   // Not poison, but it was there whenever an engine died or hung.
   const bool unlucky = code == "poison_suspected" && (connections_lost_ >= options_.poison_deaths ||
                                                       traps_sprung_ >= options_.poison_deaths);
   // What an engine says of its credentials is passed on unless another one is ready just then.
   const bool relayed = code.starts_with("relayed_4");
-  if (!unlucky && clean_engine_was_there(relayed))
+  // Nor does a full queue wait until an engine that is back was found.
+  if (!unlucky && clean_engine_was_there(relayed || code == "queue_full"))
     violation("error " + std::string(code) + " although an engine was there");
   if (code == "no_worker" && !started && now() - arrived_ < std::chrono::milliseconds(20)) {
     violation("no_worker without waiting");
@@ -310,7 +327,7 @@ void ClientRun::check_end() {
     violation("never ends");
     return;
   }
-  if (gone_ || !client_.error.empty() || draw_.greedy || !draw_.spec.stream) return;
+  if (gone_ || !client_.error.empty() || draw_.greedy || !draw_.spec.stream || by_text_) return;
   // Sampled: any answer will do, but its text must be what its ids read as.
   if (machine_.ledger().intact() && machine_.ledger().gaps().empty() &&
       machine_.ledger().size() > 0 && draw_.spec.stop.empty()) {

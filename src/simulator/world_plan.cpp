@@ -187,6 +187,7 @@ Duration draw_length(Random& random, Fault fault) {
     case Fault::kEarlyEnd:
     case Fault::kReset: return milliseconds(1);
     case Fault::kRefuse: return span(random, 100, 3'000);
+    case Fault::kPartition: return span(random, 300, 8'000);
   }
   return {};
 }
@@ -259,6 +260,59 @@ WorldDraw draw_world(std::uint64_t seed) {
                             span(random, 150, 4'000)});
   }
   return world;
+}
+
+namespace {
+
+void widen_request(Random& random, bool relays, RequestDraw& request) {
+  const bool is_plain = request.spec.prompt_ids.empty();
+  request.spec.text_allowed = {is_plain, is_plain};
+  if (random.chance(0.06)) {
+    request.link = {.at = static_cast<std::uint32_t>(number(random, 0, 40)),
+                    .cut = random.chance(0.5),
+                    .late = span(random, 50, 12'000),
+                    .attempts = static_cast<int>(number(random, 1, 2))};
+  }
+  if (!relays || request.poison || !random.chance(0.15)) return;
+  request.spec.relayed = true;
+  request.spec.repeatable = random.chance(0.7);
+  request.spec.stream = request.spec.include_usage = false;
+  request.spec.tokens_allowed = request.spec.text_allowed = {false, false};
+  request.opaque = false;
+  request.relayed_stream = random.chance(0.6);
+}
+
+}  // namespace
+
+void widen(std::uint64_t seed, WorldDraw& world) {
+  Random random(mix64(seed ^ 0x71de));
+  const auto some_engine = [&] {
+    return static_cast<std::size_t>(random.below(world.engines.size()));
+  };
+  const auto some_frontend = [&] {
+    return static_cast<std::size_t>(random.below(world.frontends));
+  };
+  if (random.chance(0.3)) {
+    for (std::int64_t i = number(random, 1, 2); i > 0; --i) {
+      world.faults.push_back(
+          {span(random, 300, 9'000), some_engine(), Fault::kPartition, span(random, 300, 8'000)});
+    }
+  }
+  if (random.chance(0.25)) {
+    for (std::int64_t i = number(random, 1, 4); i > 0; --i) {
+      const auto engine = random.chance(0.2) ? static_cast<std::size_t>(-1) : some_engine();
+      world.losses.push_back(
+          {span(random, 300, 9'000), some_frontend(), engine, span(random, 5, 4'000)});
+    }
+  }
+  if (random.chance(0.25)) {
+    for (std::int64_t i = number(random, 5, 20); i > 0; --i)
+      world.pauses.push_back({span(random, 300, 9'000), some_frontend(), span(random, 5, 99)});
+  }
+  if (random.chance(0.2)) world.migration.queue_max = number(random, 1, 6);
+  world.migration.text = random.chance(0.25);
+  const bool relays = random.chance(0.3);
+  for (auto& request : world.requests) widen_request(random, relays, request);
 }
 
 }  // namespace hf::simulator

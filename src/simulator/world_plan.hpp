@@ -24,6 +24,14 @@ struct PauseDraw {
   bool dropped = false;
 };
 
+struct LossDraw {
+  Duration at{};
+  std::size_t frontend = 0;
+  std::size_t engine = 0;  // npos: all of them
+  Duration how_long{};
+  bool dropped = false;
+};
+
 struct WorldDraw {
   std::vector<EngineTraits> engines;
   std::size_t frontends = 1;
@@ -32,11 +40,15 @@ struct WorldDraw {
   std::vector<RequestDraw> requests;
   std::vector<FaultDraw> faults;
   std::vector<PauseDraw> pauses;
+  std::vector<LossDraw> losses;  // of discovery
   std::size_t is_protected = static_cast<std::size_t>(-1);
 };
 
 /// Everything at random.
 WorldDraw draw_world(std::uint64_t seed);
+/// And what was added later, from dice of its own: partitions, links, lags, membership, a short
+/// queue, relayed requests, mode `text`.
+void widen(std::uint64_t seed, WorldDraw& world);
 /// Names of what may be left out (SimResult::parts), and leaving out all others.
 std::vector<std::string> parts_of(const WorldDraw& draw);
 void keep_only(WorldDraw& draw, const std::vector<std::string>& parts);

@@ -102,6 +102,14 @@ SequenceParams ClientRun::params_for(const core::OpenAttempt& open) const {
   const auto& engine = *commons_.engines[open.worker];
   const bool is_vllm = engine.traits().options.dialect == Dialect::kVllm;
   SequenceParams params = draw_.params;
+  if (open.mode == core::Mode::kText) {
+    params.prompt = engine.model().vocabulary().tokenize(
+        draw_.prompt_text + std::string(machine_.sent_text()), true);
+    params.max_tokens = static_cast<std::int32_t>(open.max_tokens);
+    if (open.max_tokens == 0) params.max_tokens = is_vllm ? kVllmCompletionsLimit : -1;
+    params.min_tokens = static_cast<std::int32_t>(open.min_tokens);
+    return params;
+  }
   if (open.mode != core::Mode::kTokens) {
     params.prompt = prompt_for(open.worker);
     if (params.max_tokens < 0 && is_vllm && draw_.spec.endpoint == core::Endpoint::kCompletions) {
@@ -139,13 +147,14 @@ void ClientRun::open(const core::OpenAttempt& open) {
   auto stream = std::make_shared<Stream>();
   stream->order = {.params = params_for(open),
                    .chat = draw_.spec.endpoint == core::Endpoint::kChat,
-                   .stream = open.stream,
+                   .stream = open.stream || draw_.relayed_stream,
                    .by_ids = open.mode == core::Mode::kTokens,
                    .with_ids = open.with_ids,
                    .include_usage = draw_.spec.include_usage,
                    .opaque = draw_.opaque,
                    .poison = draw_.poison};
-  if (open.mode != core::Mode::kTokens) without_ids_ = !open.with_ids;
+  const bool is_own = open.mode != core::Mode::kTokens && open.mode != core::Mode::kText;
+  if (is_own) without_ids_ = !open.with_ids;
   stream->link = commons_.schedule.between(microseconds(100), milliseconds(2));
   stream->arrive = [this, id = open.attempt](Arrival arrival) mutable {
     core_.frontend->run(
@@ -160,6 +169,7 @@ void ClientRun::open(const core::OpenAttempt& open) {
                          .was_hedge = is_hedge,
                          .charged = is_charged,
                          .deaths = core_.context.view->workers[open.worker].deaths,
+                         .bad_link = draw_.link && draw_.link->attempts-- > 0,
                          .held = {}};
   spring(open.mode == core::Mode::kTokens ? Trap::Phase::kResume : Trap::Phase::kOpen, 0,
          open.worker);
@@ -262,6 +272,7 @@ std::string ClientRun::describe(const OwnedEvent& event) {
 void ClientRun::receive(core::AttemptId attempt, Arrival arrival) {
   const auto found = open_.find(attempt);
   if (found == open_.end() || is_done()) return;
+  strike_link(found->second, arrival);
   if (!reading_) {
     found->second.held.push_back(std::move(arrival));
     found->second.paused = true;
@@ -276,7 +287,8 @@ void ClientRun::process(core::AttemptId attempt, const Arrival& arrival) {
   if (found == open_.end() || is_done()) return;
   const auto worker = found->second.worker;
   last_worker_ = worker;
-  if (found->second.mode != core::Mode::kTokens) origin_worker_ = worker;
+  const auto mode = found->second.mode;
+  if (mode != core::Mode::kTokens && mode != core::Mode::kText) origin_worker_ = worker;
   switch (arrival.kind) {
     case Arrival::Kind::kHead:
       machine_.on_head(now(), attempt);
@@ -284,7 +296,7 @@ void ClientRun::process(core::AttemptId attempt, const Arrival& arrival) {
       break;
     case Arrival::Kind::kStatus:
       found->second.status = arrival.status;
-      if ((arrival.status == 429 || arrival.status == 503) && live_attempts() <= 1) {
+      if ((arrival.status == 429 || arrival.status == 503) && !found->second.was_hedge) {
         const auto wait =
             arrival.retry_after.count() > 0 ? arrival.retry_after : Duration(milliseconds(1'000));
         refused_until_[worker] = now() + wait;
@@ -301,13 +313,9 @@ void ClientRun::process(core::AttemptId attempt, const Arrival& arrival) {
       if (commons_.trace) note("event of " + std::to_string(attempt) + describe(arrival.event));
       current_ = &arrival.event;
       current_attempt_ = attempt;
-      if (arrival.kind == Arrival::Kind::kWhole && arrival.event.finish == core::Finish::kAbort) {
-        machine_.on_failed(now(), attempt, core::Reason::kAbort);  // half an answer, in order
-      } else if (arrival.kind == Arrival::Kind::kWhole) {
-        machine_.on_whole(now(), attempt);
-      } else {
-        machine_.on_event(now(), attempt, arrival.event.view());
-      }
+      if (mode == core::Mode::kText && arrival.event.kind == core::EventKind::kTokens)
+        by_text_ = true;
+      process_event(attempt, arrival);
       current_ = nullptr;
       if (arrival.event.kind == core::EventKind::kTokens) failures_ = 0;
       if (arrival.event.kind == core::EventKind::kTokens)
@@ -320,11 +328,50 @@ void ClientRun::process(core::AttemptId attempt, const Arrival& arrival) {
       if (client_.text_events > before) client_stops_reading(attempt);
       break;
     }
-    case Arrival::Kind::kEnd: machine_.on_end(now(), attempt); break;
+    case Arrival::Kind::kEnd:
+      if (draw_.relayed_stream && client_.finishes == 0) {
+        machine_.on_failed(now(), attempt, core::Reason::kEarlyEnd);
+      } else {
+        machine_.on_end(now(), attempt);
+      }
+      break;
     case Arrival::Kind::kFailed: machine_.on_failed(now(), attempt, arrival.reason); break;
   }
   settle();
   if (draw_.leaves_at_token && client_.text_events >= *draw_.leaves_at_token) client_leaves();
+}
+
+void ClientRun::process_event(core::AttemptId attempt, const Arrival& arrival) {
+  if (arrival.kind == Arrival::Kind::kWhole && arrival.event.finish == core::Finish::kAbort) {
+    machine_.on_failed(now(), attempt, core::Reason::kAbort);  // half an answer, in order
+  } else if (arrival.kind == Arrival::Kind::kWhole) {
+    machine_.on_whole(now(), attempt);
+  } else if (draw_.relayed_stream) {
+    relay_event(attempt, arrival.event);
+  } else {
+    machine_.on_event(now(), attempt, arrival.event.view());
+  }
+}
+
+// Its bytes are not read as tokens, only passed on.
+void ClientRun::relay_event(core::AttemptId attempt, const OwnedEvent& event) {
+  machine_.on_bytes(now(), attempt);
+  if (relayed_ != attempt) {
+    violation("bytes that do not go on");
+    return;
+  }
+  take_text(event.text);
+  if (event.finish != core::Finish::kAbort) take_finish(event.finish);
+}
+
+void ClientRun::strike_link(Open& open, Arrival& arrival) {
+  if (!open.bad_link || open.arrivals++ != draw_.link->at) return;
+  note(draw_.link->cut ? "its link is cut" : "its link is late from here on");
+  if (draw_.link->cut) {
+    arrival = {.kind = Arrival::Kind::kFailed, .reason = core::Reason::kReset, .event = {}};
+  } else {
+    open.stream->last_arrival = now() + draw_.link->late;
+  }
 }
 
 // To the control core, over its mailbox.
@@ -350,6 +397,9 @@ void ClientRun::client_stops_reading(core::AttemptId attempt) {
   note("client stops reading");
   if (const auto found = open_.find(attempt); found != open_.end()) found->second.paused = true;
   machine_.on_paused(now(), attempt, true);
+  const bool runs = machine_.state() == core::RequestMachine::State::kRunning;
+  if (runs && live_attempts() == 1 && open_.contains(attempt) && machine_.deadline() != kNever)
+    violation("has a deadline while its client does not read");
   commons_.schedule.after(draw_.stops_reading_for,
                           [this] { core_.frontend->run([this] { client_reads_again(); }); });
 }

@@ -33,6 +33,14 @@ struct Trap {
   int times = 1;
 };
 
+/// The connections of a request's first attempts are bad: from an arrival on.
+struct LinkDraw {
+  std::uint32_t at = 0;  // after so many arrivals
+  bool cut = false;      // reset; else everything is late from there on
+  Duration late{};
+  int attempts = 1;
+};
+
 /// A request as it was drawn: what the client sends and how it behaves.
 struct RequestDraw {
   std::size_t number = 0;
@@ -51,6 +59,8 @@ struct RequestDraw {
   std::optional<std::uint32_t> stops_reading_at;
   Duration stops_reading_for{};
   std::optional<Trap> trap;
+  std::optional<LinkDraw> link;
+  bool relayed_stream = false;  // relayed: byte by byte, not whole
 };
 
 /// What the client got.
@@ -113,6 +123,8 @@ class ClientRun final : public core::RequestActions {
     bool was_hedge = false;
     bool charged = false;      // a hedge that the budget must know of
     std::uint32_t deaths = 0;  // the worker's, then
+    std::uint32_t arrivals = 0;
+    bool bad_link = false;
     std::vector<Arrival> held;
   };
 
@@ -122,6 +134,10 @@ class ClientRun final : public core::RequestActions {
   void violation(const std::string& what) const;
   void receive(core::AttemptId attempt, Arrival arrival);
   void process(core::AttemptId attempt, const Arrival& arrival);
+  void process_event(core::AttemptId attempt, const Arrival& arrival);
+  void relay_event(core::AttemptId attempt, const OwnedEvent& event);
+  void strike_link(Open& open, Arrival& arrival);
+  bool is_streamed() const { return draw_.spec.stream || draw_.relayed_stream; }
   void client_stops_reading(core::AttemptId attempt);
   void client_reads_again();
   void client_leaves();
@@ -180,6 +196,9 @@ class ClientRun final : public core::RequestActions {
   bool started_ = false, gone_ = false, reading_ = true, was_paused_ = false;
   std::optional<std::uint32_t> asked_plan_;  // the resume that is being prepared
   bool same_worker_again_ = false;
+  core::AttemptId relayed_ = 0;  // this attempt's bytes go to the client
+  bool own_usage_ = false;
+  bool by_text_ = false;  // it went on from its text: another sample
   bool unfillable_ = false, without_ids_ = false, wrong_ = false, merged_ = false;
 };
 

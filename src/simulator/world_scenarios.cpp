@@ -83,6 +83,21 @@ void worker_slow(Random& random, WorldDraw& draw, Duration at) {
   }
 }
 
+// What the rate is measured on: three workers, 32 tokens in the middle, a fault for ten requests.
+void mixed_faults(Random& random, WorldDraw& draw, Duration) {
+  draw.engines.push_back(plain_engine(random, draw.engines[0].options.dialect == Dialect::kLlama));
+  for (auto& request : draw.requests) {
+    request.params.max_tokens = static_cast<std::int32_t>(16 + random.below(33));
+    request.spec.max_tokens = request.params.max_tokens;
+    request.arrives = span(random, 100, 6'000);
+  }
+  for (std::size_t i = 0; i < draw.requests.size() / 10; ++i) {
+    draw.faults.push_back({span(random, 300, 6'000), random.below(draw.engines.size()),
+                           static_cast<Fault>(random.below(kFaultCount)),
+                           span(random, 100, 2'000)});
+  }
+}
+
 // The slow one is the last one left, and fails too.
 void slow_errors(Random& random, WorldDraw& draw, Duration at) {
   const bool llama = draw.engines[0].options.dialect == Dialect::kLlama;
@@ -149,7 +164,12 @@ const std::map<std::string_view, Shape>& shapes() {
       {"worker_slow", worker_slow},
       {"worker_restart", worker_restart},
       {"swizzle", swizzle},
+      {"partition",
+       [](Random& random, WorldDraw& draw, Duration at) {
+         draw.faults = {{at, 0, Fault::kPartition, span(random, 4'000, 9'000)}};
+       }},
       {"slow_errors", slow_errors},
+      {"mixed_faults", mixed_faults},
       {"prefill_pauses",
        [](Random&, WorldDraw& draw, Duration at) {
          for (int i = 0; i < 3; ++i)
@@ -225,7 +245,9 @@ bool act_of(Random& random, std::string_view scenario, Trap& trap) {
       {"cancel_stop", Trap::Act::kStop, Fault::kKill, {}},
       {"cancel_kill", Trap::Act::kKill, Fault::kKill, {}},
       {"client_gone", Trap::Act::kLeave, Fault::kKill, {}},
+      {"partition", Trap::Act::kEngine, Fault::kPartition, span(random, 1'000, 9'000)},
       {"worker_restart", Trap::Act::kEngine, Fault::kTerm, span(random, 500, 3'000)},
+      {"mixed_faults", Trap::Act::kEngine, Fault::kRefuse, span(random, 100, 2'000)},
       {"slow_errors", Trap::Act::kEngine, Fault::kEarlyEnd, milliseconds(1)},
       {"swizzle", Trap::Act::kEngine, Fault::kCoreDies, span(random, 500, 3'000)},
   };

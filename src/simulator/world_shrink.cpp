@@ -33,10 +33,12 @@ std::vector<std::string> parts_of(const WorldDraw& draw) {
   // Faults first: with fewer of them the rest is easier to leave out.
   for (std::size_t i = 0; i < draw.faults.size(); ++i) parts.push_back(part('f', i));
   for (std::size_t i = 0; i < draw.pauses.size(); ++i) parts.push_back(part('p', i));
+  for (std::size_t i = 0; i < draw.losses.size(); ++i) parts.push_back(part('m', i));
   for (std::size_t i = 0; i < draw.requests.size(); ++i) {
     const auto& request = draw.requests[i];
     parts.push_back(part('r', i));
     if (request.trap) parts.push_back(part('t', i));
+    if (request.link) parts.push_back(part('l', i));
     if (has_behaviour(request)) parts.push_back(part('b', i));
   }
   return parts;
@@ -49,10 +51,13 @@ void keep_only(WorldDraw& draw, const std::vector<std::string>& parts) {
     draw.faults[i].dropped = !kept.contains(part('f', i));
   for (std::size_t i = 0; i < draw.pauses.size(); ++i)
     draw.pauses[i].dropped = !kept.contains(part('p', i));
+  for (std::size_t i = 0; i < draw.losses.size(); ++i)
+    draw.losses[i].dropped = !kept.contains(part('m', i));
   for (std::size_t i = 0; i < draw.requests.size(); ++i) {
     auto& request = draw.requests[i];
     request.dropped = !kept.contains(part('r', i));
     if (!kept.contains(part('t', i))) request.trap.reset();
+    if (!kept.contains(part('l', i))) request.link.reset();
     if (kept.contains(part('b', i))) continue;
     request.leaves_after.reset();
     request.leaves_at_token.reset();
