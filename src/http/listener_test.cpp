@@ -99,6 +99,11 @@ net::Task<void> finish_it(Listener& listener, std::promise<void>* finished) {
   finished->set_value();
 }
 
+net::Task<void> greet(net::Socket socket, std::atomic<int>* greeted) {
+  ++*greeted;
+  co_await socket.async_write_some(net::asio::buffer("!", 1), net::tok);
+}
+
 /// What the server says to a new client; none: refused.
 std::optional<std::string> connect_and_read(std::uint16_t port) {
   RawSocket client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -118,13 +123,11 @@ TEST(Listener, FinishHandsOverAllThatWait) {
   net::Core core("test");
   auto listener = Listener::open(core, on("127.0.0.1:0"));
   ASSERT_TRUE(listener.has_value());
-  int accepted = 0;
+  std::atomic<int> accepted = 0;
   std::promise<void> finished;
-  (*listener)->start([&](net::Socket socket) -> net::Task<void> {
-    ++accepted;
-    co_await socket.async_write_some(net::asio::buffer("!", 1), net::tok);
-  });
+  (*listener)->start([&](net::Socket socket) { return greet(std::move(socket), &accepted); });
   std::vector<RawSocket> clients;
+  clients.reserve(kClients);
   core.post([&] {  // behind the start of the loop; before it hears of any client
     for (int i = 0; i < kClients; ++i)
       clients.push_back(RawSocket::connect((*listener)->endpoint().port));
@@ -147,20 +150,16 @@ TEST(Listener, FinishResetsNobody) {
   const auto port = (*listener)->endpoint().port;
   std::promise<void> finished;
   std::atomic<int> served = 0;
-  (*listener)->start([&](net::Socket socket) -> net::Task<void> {
-    ++served;
-    co_await socket.async_write_some(net::asio::buffer("!", 1), net::tok);
-  });
+  (*listener)->start([&](net::Socket socket) { return greet(std::move(socket), &served); });
   core.start();
   std::atomic<int> reset = 0;
-  std::vector<std::thread> clients;
-  for (int i = 0; i < 4; ++i) {
-    clients.emplace_back([&] {
-      while (const auto answer = connect_and_read(port)) {
-        if (*answer != "!") ++reset;
-      }
-    });
-  }
+  const auto ask_all_the_time = [&] {
+    while (const auto answer = connect_and_read(port)) {
+      if (*answer != "!") ++reset;
+    }
+  };
+  std::vector<std::thread> clients(4);
+  for (auto& client : clients) client = std::thread(ask_all_the_time);
   while (served < 100) std::this_thread::yield();
   core.post([&] { core.spawn(finish_it(**listener, &finished), "finish"); });
   EXPECT_EQ(finished.get_future().wait_for(kTestLimit), std::future_status::ready);

@@ -17,12 +17,12 @@ namespace {
 using ErrorCode = boost::system::error_code;
 
 constexpr int kKernelUnsentMax = 128 * 1024;
-constexpr std::size_t kInputBytesMax = 64 * 1024;
-constexpr std::size_t kScratchBytes = 64 * 1024;
-constexpr std::size_t kKeptCapacity = 64 * 1024;  // an empty out() above it gives its memory back
-constexpr std::size_t kBodyReserveMax = 256 * 1024;
-constexpr std::size_t kBodyProgressBytes = 16 * 1024;
-constexpr std::size_t kLingerBytesMax = 32 * 1024 * 1024;
+constexpr std::size_t kInputBytesMax = 64UL * 1024;
+constexpr std::size_t kScratchBytes = 64UL * 1024;
+constexpr std::size_t kKeptCapacity = 64UL * 1024;  // an empty out() above it gives its memory back
+constexpr std::size_t kBodyReserveMax = 256UL * 1024;
+constexpr std::size_t kBodyProgressBytes = 16UL * 1024;
+constexpr std::size_t kLingerBytesMax = 32UL * 1024 * 1024;
 constexpr Duration kLingerMax = std::chrono::seconds(1);
 constexpr Duration kFlushMax = std::chrono::seconds(5);
 

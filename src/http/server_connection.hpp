@@ -24,8 +24,8 @@
 namespace hf::http {
 
 struct ReadLimits {
-  std::size_t head_bytes_max = 64 * 1024;
-  std::size_t body_bytes_max = 32 * 1024 * 1024;
+  std::size_t head_bytes_max = 64UL * 1024;
+  std::size_t body_bytes_max = 32UL * 1024 * 1024;
   Duration idle_max = std::chrono::seconds(75);           // before the first byte of a request
   Duration head_max = std::chrono::seconds(10);           // from its first byte to the head's end
   Duration body_progress_max = std::chrono::seconds(30);  // for 16 KiB of the body, or its rest
