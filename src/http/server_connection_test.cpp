@@ -430,14 +430,16 @@ TEST_F(ServerConnectionTest, DestructionEndsTheReaderWithoutTheCallback) {
   EXPECT_EQ(calls, 0);
 }
 
+net::Task<void> write_without_a_flush(ServerConnection& connection) {
+  auto request = co_await connection.read_request();
+  connection.out().append("all of it");
+  EXPECT_EQ(connection.unsent(), 9U);
+  EXPECT_FALSE(connection.stuck_since().has_value());
+  co_await connection.close_gracefully();
+}
+
 TEST_F(ServerConnectionTest, WhatWasNotFlushedIsNoBacklog) {
-  serve_ = [&](ServerConnection& connection) -> net::Task<void> {
-    auto request = co_await connection.read_request();
-    connection.out().append("all of it");
-    EXPECT_EQ(connection.unsent(), 9U);
-    EXPECT_FALSE(connection.stuck_since().has_value());
-    co_await connection.close_gracefully();
-  };
+  serve_ = write_without_a_flush;
   auto client = RawSocket::connect(port());
   client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
   EXPECT_EQ(client.read_to_end(), "all of it");
