@@ -266,6 +266,22 @@ TEST(Restart, ARefusalAfterTheRoleIsOneError) {
   EXPECT_EQ(bench.log(), (Log{"fail 400 engine_refused"}));
 }
 
+TEST(Hedge, ItsRetryAfterHoldsForTheRequest) {
+  Bench bench;
+  bench.spec.tokens_allowed = {false, false};
+  bench.probes_answered = true;
+  auto& machine = bench.start();
+  bench.run(milliseconds(10'010));
+  EXPECT_EQ(bench.log().back(), "open 2@1 restart plain");
+  machine.on_status(bench.now, 2, 429, seconds(3));
+  bench.set_state(0, WorkerState::kDead);
+  bench.log();
+  bench.run(milliseconds(2'980));
+  EXPECT_EQ(bench.log(), Log{});
+  bench.run(milliseconds(30));
+  EXPECT_EQ(bench.log(), (Log{"open 3@1 restart plain"}));
+}
+
 TEST(Hedge, WithoutBudgetItIsCounted) {
   Bench bench;
   bench.hedges.take(1);

@@ -464,7 +464,7 @@ class World final : public RequestActions, public Router, private Setup {
       case 10: worker_answers(false); break;
       case 11: pause(); break;
       case 12: input([&] { machine_->on_room(now_); }); break;
-      case 13: input([&] { machine_->restart_clocks(now_); }); break;
+      case 13: input([&] { machine_->restart_clocks(now_, Duration::zero()); }); break;
       case 14: stale_inputs(); break;
       case 15: leave(); break;
       case 16:

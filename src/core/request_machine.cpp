@@ -446,8 +446,9 @@ void RequestMachine::on_client_gone(Instant /*now*/) {
   become(State::kDone);
 }
 
-void RequestMachine::restart_clocks(Instant now) {
+void RequestMachine::restart_clocks(Instant now, Duration late) {
   if (is_planted(Planted::kClockNotRestarted)) return;
+  waiting_since_ = std::min(now, waiting_since_ + late);
   for (auto* slot : {&owner_, &hedge_}) {
     if (!*slot) continue;
     (*slot)->last_event = now;

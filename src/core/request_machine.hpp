@@ -220,8 +220,8 @@ class RequestMachine {
   /// what was sent is no plain text (half a tool call), and with kill: the error `cancelled`.
   void on_cancel(Instant now, CancelMode mode);
   void tick(Instant now);
-  /// Our own loop was late: silence up to now proves nothing.
-  void restart_clocks(Instant now);
+  /// Our own loop was late, for that long: silence up to now proves nothing, and no wait ran.
+  void restart_clocks(Instant now, Duration late = {});
 
   /// When tick() is due; kNever in kDone.
   Instant deadline() const;

@@ -168,6 +168,19 @@ TEST(Request, WaitsForAWorkerThatMayServeItsModel) {
   EXPECT_EQ(bench.log(), (Log{"open 1@1 first ids"}));
 }
 
+TEST(Waiting, StandsStillWhileWeWereStopped) {
+  Bench bench;
+  for (auto& worker : bench.view.workers) worker.state = WorkerState::kDead;
+  auto& machine = bench.start();
+  bench.run(milliseconds(4'900));
+  bench.pass(seconds(3));
+  machine.restart_clocks(bench.now, seconds(3));
+  bench.run(milliseconds(90));
+  EXPECT_EQ(bench.log(), Log{});
+  bench.run(milliseconds(20));
+  EXPECT_EQ(bench.log(), (Log{"fail 503 no_worker"}));
+}
+
 TEST(Request, ANewOneWaitsFiveSecondsForAWorker) {
   Bench bench;
   for (auto& worker : bench.view.workers) worker.state = WorkerState::kDead;

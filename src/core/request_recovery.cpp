@@ -455,8 +455,14 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
     attempt_failed(now, id, Reason::kProtocol);  // a redirect, a part, nothing: no answer
     return;
   }
+  const auto index = attempt->worker;
+  const bool overloaded = status == 429 || status == 503;
+  if (overloaded) {
+    // Obeyed only where nobody else can take it.
+    const auto wait = retry_after.count() > 0 ? retry_after : Duration(std::chrono::seconds(1));
+    overloaded_.push_back({index, now + std::min(wait, options_.retry_after_max)});
+  }
   if (hedge_ && hedge_->id == id) {
-    const bool overloaded = status == 429 || status == 503;
     attempt_failed(now, id,
                    overloaded      ? Reason::kOverloaded
                    : status >= 500 ? Reason::kHttp5xx
@@ -465,13 +471,9 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
   }
   last_status_ = status;
   last_status_attempt_ = id;
-  const auto index = attempt->worker;
   const bool with_ids = attempt->with_ids;
   const bool by_tokens = attempt->mode == Mode::kTokens;
-  if (status == 429 || status == 503) {
-    // Obeyed only where nobody else can take it.
-    const auto wait = retry_after.count() > 0 ? retry_after : Duration(std::chrono::seconds(1));
-    overloaded_.push_back({index, now + std::min(wait, options_.retry_after_max)});
+  if (overloaded) {
     attempt_failed(now, id, Reason::kOverloaded);
     return;
   }

@@ -229,7 +229,7 @@ void DataCore::room_made() {
 
 void DataCore::tick(Instant now, Duration lag) {
   if (lag > kLateLoop) {
-    for (const auto& driver : requests_) driver->restart_clocks(now);
+    for (const auto& driver : requests_) driver->restart_clocks(now, lag);
   }
   if (now >= second_at_) every_second(now);
   for (const auto& driver : requests_) driver->tick(now);

@@ -210,8 +210,8 @@ void RequestDriver::tick(Instant now) {
   settle();
 }
 
-void RequestDriver::restart_clocks(Instant now) {
-  if (!is_done_ && machine_) machine_->restart_clocks(now);
+void RequestDriver::restart_clocks(Instant now, Duration late) {
+  if (!is_done_ && machine_) machine_->restart_clocks(now, late);
 }
 
 void RequestDriver::count_memory() {

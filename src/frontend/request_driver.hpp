@@ -38,7 +38,7 @@ class RequestDriver final : public core::RequestActions,
   void on_view(Instant now);
   void on_room(Instant now);
   void tick(Instant now);
-  void restart_clocks(Instant now);
+  void restart_clocks(Instant now, Duration late);
   /// Tells the byte budget what this request holds now.
   void count_memory();
   /// False: it had ended already.

@@ -108,7 +108,7 @@ void Frontend::resume_process() {
   if (paused_for_ >= kLag) {
     for (auto& worker : workers_) worker->machine.restart_clocks(now, paused_for_);
     for (auto& core : cores_) {
-      for (auto* run : core->open) run->restart_clocks();
+      for (auto* run : core->open) run->restart_clocks(paused_for_);
     }
   }
   for (auto& what : std::exchange(backlog_, {})) what();

@@ -73,8 +73,9 @@ void ClientRun::tick() {
   settle();
 }
 
-void ClientRun::restart_clocks() {
-  if (!is_done()) machine_.restart_clocks(now());
+void ClientRun::restart_clocks(Duration late) {
+  waiting_from_ = std::min(now(), waiting_from_ + late);
+  if (!is_done()) machine_.restart_clocks(now(), late);
 }
 
 // After each input: a request that is done leaves nothing behind.
@@ -166,7 +167,6 @@ void ClientRun::open(const core::OpenAttempt& open) {
   open_[open.attempt] = {.stream = stream,
                          .worker = open.worker,
                          .mode = open.mode,
-                         .was_hedge = is_hedge,
                          .charged = is_charged,
                          .deaths = core_.context.view->workers[open.worker].deaths,
                          .bad_link = draw_.link && draw_.link->attempts-- > 0,
@@ -296,7 +296,7 @@ void ClientRun::process(core::AttemptId attempt, const Arrival& arrival) {
       break;
     case Arrival::Kind::kStatus:
       found->second.status = arrival.status;
-      if ((arrival.status == 429 || arrival.status == 503) && !found->second.was_hedge) {
+      if (arrival.status == 429 || arrival.status == 503) {
         const auto wait =
             arrival.retry_after.count() > 0 ? arrival.retry_after : Duration(milliseconds(1'000));
         refused_until_[worker] = now() + wait;

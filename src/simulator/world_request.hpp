@@ -83,7 +83,7 @@ class ClientRun final : public core::RequestActions {
   void start();
   void on_view();
   void tick();
-  void restart_clocks();
+  void restart_clocks(Duration late);
   bool is_done() const { return started_ && machine_.is_done(); }
   bool has_started() const { return started_; }
   /// After the last event of the world.
@@ -120,7 +120,6 @@ class ClientRun final : public core::RequestActions {
     core::Mode mode = core::Mode::kFirst;
     int status = 0;
     bool paused = false;
-    bool was_hedge = false;
     bool charged = false;      // a hedge that the budget must know of
     std::uint32_t deaths = 0;  // the worker's, then
     std::uint32_t arrivals = 0;
