@@ -1,11 +1,12 @@
 """`holdfast chaos` itself: its verdicts, its files, and that it can fail."""
+import asyncio
 import json
 import pathlib
 import signal
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
-from harness import BIN, DEADLINE, ROOT
+from harness import BIN, DEADLINE, ROOT, world
 
 SMALL = """
 title: small
@@ -79,6 +80,48 @@ def test_another_model_behind_the_frontend_is_wrong(tmp_path):
     finally:
         engine.kill()
         engine.wait()
+
+
+FLEET = """
+title: a fleet that runs already
+engines: {{kind: url, urls: [{engines}], reference: "{oracle}", model: m}}
+frontends: {{urls: ["{frontend}"], system_urls: ["{system}"]}}
+load: {{streams: {{clients: 8, max_tokens: 60, endpoint: both, variety: false}}}}
+faults: [{{at: 5 tokens, run: "kill -9 {pid}", verify: "{proof}"}}]
+checks: {{orphans: ">= 1"}}
+"""
+
+
+def url(port):
+    return f"http://127.0.0.1:{port}"
+
+
+async def test_a_fleet_that_runs_already(tmp_path):
+    """Engines and a frontend by URL, the fault by a command of the user's, proved by another one."""
+    async with world(tmp_path, "vllm") as w:
+        victim = w.engines[0].child
+        text = FLEET.format(engines=", ".join(f'"{url(e.port)}"' for e in w.engines),
+                            oracle=url(w.oracle.port), frontend=url(w.frontend.port),
+                            system=url(w.frontend.ports["system"]), pid=victim.pid,
+                            proof=f"grep -q '^State:.Z' /proc/{victim.pid}/status")
+        status, result, printed = await asyncio.to_thread(run, tmp_path, text)
+        assert status == 0, printed
+        assert victim.wait(DEADLINE) == -signal.SIGKILL
+        assert result["faults"][0]["verified"]
+        figures = result["figures"]
+        assert figures["complete"] == figures["streams"] == 8 and figures["orphans"] >= 1
+        assert w.frontend.child.poll() is None, "what it did not start it must not end"
+
+
+async def test_a_command_without_its_proof_is_void(tmp_path):
+    async with world(tmp_path, "vllm") as w:
+        text = FLEET.format(engines=", ".join(f'"{url(e.port)}"' for e in w.engines),
+                            oracle=url(w.oracle.port), frontend=url(w.frontend.port),
+                            system=url(w.frontend.ports["system"]), pid=w.engines[0].child.pid,
+                            proof="false")
+        status, result, printed = await asyncio.to_thread(run, tmp_path, text)
+        assert status == 3, printed
+        assert result["verdict"] == "void" and not result["faults"][0]["verified"]
 
 
 def test_a_fault_that_strikes_nobody_is_void(tmp_path):
