@@ -163,8 +163,8 @@ net::Task<Faults::Outcome> Faults::perform(const Step& step) {
   using enum TargetKind;
   Outcome out;
   switch (find_step_kind(step.kind)->target) {
-    case kProcess:
-    case kFrontend: out = co_await on_process(step); break;
+    case kProcess: out = co_await on_process(step); break;
+    case kFrontend: out = co_await clock_jump(step); break;
     case kEngine:
       if (step.kind == "partition" || step.kind == "heal") {
         out = co_await on_network(step);

@@ -66,6 +66,7 @@ class Faults {
   net::Task<double> tokens_per_s(Engine& engine);
   net::Task<Outcome> on_link(const Step& step);
   net::Task<Outcome> on_network(const Step& step);
+  net::Task<Outcome> clock_jump(const Step& step);
   net::Task<Outcome> on_clients(const Step& step);
   net::Task<Outcome> cancel(const Step& step);
   net::Task<Outcome> run_command(const Step& step);

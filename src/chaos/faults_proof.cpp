@@ -1,6 +1,7 @@
-// Faults inside of a simulated engine, faults by a command of the user, and their proofs.
+// Faults inside of a simulated engine, of a clock, by a command of the user, and their proofs.
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <ctime>
 
 #include "chaos/faults.hpp"
 #include "net/clock.hpp"
@@ -17,6 +18,17 @@ constexpr Duration kHealthLimit = std::chrono::milliseconds(300);
 constexpr Duration kSample = std::chrono::milliseconds(100);
 /// A slow engine writes at most a third of what it wrote.
 constexpr double kSlowFactor = 3;
+
+/// How far a clock may be from where it was put: the proof takes a moment.
+constexpr std::int64_t kClockSlack_s = 20;
+
+// Seconds since 1970 of an HTTP date.
+std::optional<std::int64_t> seconds_of(std::string_view date) {
+  std::tm parts{};
+  if (::strptime(std::string(date).c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts) == nullptr)
+    return std::nullopt;
+  return ::timegm(&parts);
+}
 
 }  // namespace
 
@@ -129,6 +141,31 @@ net::Task<Faults::Outcome> Faults::run_command(const Step& step) {
     co_await net::sleep_until(at_.core, net::now() + kSample);
   }
   co_return Outcome{false, "not verified within 30 s by: " + command};
+}
+
+// Proved by the date that the frontend writes into its answers.
+net::Task<Faults::Outcome> Faults::clock_jump(const Step& step) {
+  auto* frontend = at_.fleet.frontend(step.target);
+  if (frontend == nullptr || !frontend->process || !frontend->system)
+    co_return Outcome{false, "the run did not start it; use `run: COMMAND`"};
+  const auto* by = step.parameters.if_contains("by_s");
+  if (by == nullptr || !by->is_int64()) co_return Outcome{false, "by_s: SECONDS is missing"};
+  if (!at_.fleet.set_clock(step.target, by->get_int64()))
+    co_return Outcome{false, "cannot write its clock file"};
+  const Instant limit = net::now() + kProofLimit;
+  std::string seen = "no answer";
+  while (net::now() < limit && !is_stopped_) {
+    const auto answer = co_await at_.fleet.ask(*frontend->system, "GET", "/live");
+    const auto date = answer ? answer->headers.find("date") : std::nullopt;
+    const auto its = date ? seconds_of(*date) : std::nullopt;
+    if (its) {
+      const auto off = *its - std::time(nullptr);
+      seen = "its date is " + std::to_string(off) + " s from ours";
+      if (std::abs(off - by->get_int64()) <= kClockSlack_s) co_return Outcome{true, seen};
+    }
+    co_await pause();
+  }
+  co_return Outcome{false, seen + "; is the package libfaketime installed?"};
 }
 
 }  // namespace hf::chaos

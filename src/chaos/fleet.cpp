@@ -5,6 +5,7 @@
 #include <boost/json/value.hpp>
 #include <charconv>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <utility>
 
@@ -59,6 +60,12 @@ void add_samples(std::string_view page, std::map<std::string, double>& into) {
   }
 }
 
+// Its wall clock is then what the file says; the clock of its timers stays.
+std::vector<std::string> clock_environment(const std::string& clock_file) {
+  return {"LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1", "FAKETIME_NO_CACHE=1",
+          "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_TIMESTAMP_FILE=" + clock_file};
+}
+
 }  // namespace
 
 Fleet::Fleet(net::Core& core, const Scenario& scenario, std::string directory)
@@ -104,11 +111,14 @@ int Fleet::engine_index(std::string_view address) const {
 }
 
 Result<std::unique_ptr<Process>> Fleet::spawn(const std::string& name,
-                                              std::vector<std::string> arguments) {
+                                              std::vector<std::string> arguments,
+                                              std::vector<std::string> environment) {
   std::error_code ignored;
   std::filesystem::remove(path(name, ".port"), ignored);
-  auto started = Process::start(
-      {.name = name, .arguments = std::move(arguments), .log_path = path(name, ".log")});
+  auto started = Process::start({.name = name,
+                                 .arguments = std::move(arguments),
+                                 .log_path = path(name, ".log"),
+                                 .environment = std::move(environment)});
   if (!started) return std::unexpected(started.error());
   return std::make_unique<Process>(std::move(*started));
 }
@@ -193,6 +203,13 @@ net::Task<Result<void>> Fleet::start_oracle(Instant deadline) {
   co_return Result<void>{};
 }
 
+bool Fleet::set_clock(const std::string& name, std::int64_t by_s) {
+  // Aside and renamed: it is read at any moment.
+  const auto file = path(name, ".clock");
+  const auto text = (by_s < 0 ? "" : "+") + std::to_string(by_s) + "\n";
+  return write_file(file + ".new", text) && std::rename((file + ".new").c_str(), file.c_str()) == 0;
+}
+
 net::Task<Result<void>> Fleet::start_frontend(std::size_t index, Instant deadline) {
   auto& frontend = frontends_[index];
   const bool is_again = frontend.listen.port != 0;
@@ -213,7 +230,13 @@ net::Task<Result<void>> Fleet::start_frontend(std::size_t index, Instant deadlin
   }
   if (has_log) frontend.access_log.clear();
   if (!has_log) words.insert(words.end(), {"--access-log", frontend.access_log});
-  auto started = spawn(frontend.name, std::move(words));
+  std::vector<std::string> environment;
+  if (scenario_.fake_clock) {
+    if (!set_clock(frontend.name, 0))
+      co_return fail(Code::kSystem, "cannot write the clock file of " + frontend.name);
+    environment = clock_environment(path(frontend.name, ".clock"));
+  }
+  auto started = spawn(frontend.name, std::move(words), std::move(environment));
   if (!started) co_return std::unexpected(started.error());
   frontend.process = std::move(*started);
   const auto text = co_await port_file_of(*frontend.process, frontend.name, deadline);

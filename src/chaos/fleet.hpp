@@ -72,6 +72,8 @@ class Fleet {
   /// Starts a process that has ended again, on its old port. Waits until it answers.
   net::Task<Result<void>> start_again(std::string name, Instant deadline);
 
+  /// A frontend's wall clock, so many seconds from the right time; needs Scenario::fake_clock.
+  bool set_clock(const std::string& name, std::int64_t by_s);
   net::Task<Result<http::Response>> ask(http::Endpoint to, std::string method, std::string target,
                                         std::string body = {}, Duration limit = kAskLimit);
   /// Workers that every frontend which still runs calls ready; nullopt: nobody to ask.
@@ -91,7 +93,8 @@ class Fleet {
                                               Instant deadline);
   std::vector<std::string> engine_command(const EngineSpec& spec, std::uint16_t port) const;
   Result<std::unique_ptr<Process>> spawn(const std::string& name,
-                                         std::vector<std::string> arguments);
+                                         std::vector<std::string> arguments,
+                                         std::vector<std::string> environment = {});
   std::string path(const std::string& name, const char* suffix) const;
   Result<void> take_urls();
 

@@ -20,7 +20,7 @@ namespace {
 constexpr Duration kPoll = std::chrono::milliseconds(2);
 
 // Between fork and exec: only what is safe there.
-[[noreturn]] void become(char* const* arguments, int log, pid_t parent) {
+[[noreturn]] void become(char* const* arguments, char* const* environment, int log, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above
   ::setsid();  // Ctrl-C at the terminal is for the runner, which ends its children in order
@@ -32,8 +32,17 @@ constexpr Duration kPoll = std::chrono::milliseconds(2);
   ::dup2(log, STDERR_FILENO);
   const int nothing = ::open("/dev/null", O_RDONLY);
   ::dup2(nothing, STDIN_FILENO);
-  ::execvp(arguments[0], arguments);
+  ::execvpe(arguments[0], arguments, environment);
   ::_exit(127);
+}
+
+// As exec() wants them: with a null at the end.
+std::vector<char*> pointers_to(std::vector<std::string>& words) {
+  std::vector<char*> out;
+  out.reserve(words.size() + 1);
+  for (auto& word : words) out.push_back(word.data());
+  out.push_back(nullptr);
+  return out;
 }
 
 }  // namespace
@@ -43,13 +52,13 @@ Result<Process> Process::start(const ProcessOptions& options) {
   if (log < 0)
     return fail(Code::kSystem, "cannot write " + options.log_path + ": " + std::strerror(errno));
   auto words = options.arguments;
-  std::vector<char*> arguments;
-  arguments.reserve(words.size() + 1);
-  for (auto& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
+  auto arguments = pointers_to(words);
+  auto variables = options.environment;
+  for (char** own = environ; *own != nullptr; ++own) variables.emplace_back(*own);
+  auto environment = pointers_to(variables);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
-  if (pid == 0) become(arguments.data(), log, parent);
+  if (pid == 0) become(arguments.data(), environment.data(), log, parent);
   const int error = errno;
   ::close(log);
   if (pid < 0)

@@ -18,7 +18,8 @@ namespace hf::chaos {
 struct ProcessOptions {
   std::string name;  // "engine-1"
   std::vector<std::string> arguments;
-  std::string log_path;  // appended to
+  std::string log_path;                    // appended to
+  std::vector<std::string> environment{};  // "NAME=value", besides the runner's own
 };
 
 class Process {

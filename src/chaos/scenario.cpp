@@ -136,6 +136,7 @@ void check_step(Scenario& scenario, const Step& step, Problems& problems) {
     problems.add(step.line, "faults: " + step.kind + " needs simulated engines");
   if (kind->target == TargetKind::kLink) scenario.links = true;
   if (step.kind == "partition") scenario.own_network = true;
+  if (step.kind == "clock_jump") scenario.fake_clock = true;
   const auto group = std::ranges::find(scenario.load, step.target, &LoadGroup::name);
   if (step.kind == "load" && group != scenario.load.end()) group->begins_by_step = true;
 }

@@ -118,6 +118,7 @@ struct Scenario {
   std::string form;    // quick | long
   std::vector<EngineSpec> engines;
   bool links = false;        // a proxy of ours in front of each engine
+  bool fake_clock = false;   // the frontends' wall clock can be set (libfaketime)
   bool own_network = false;  // the run has a network namespace of its own
   std::string reference;     // URL of an untouched engine; empty: see docs/chaos.md
   std::string model = "m";

@@ -35,6 +35,7 @@ std::span<const StepKind> step_kinds() {
       {"link_heal", kLink, {}, true},
       {"partition", kEngine, {}},
       {"heal", kEngine, {}, true},
+      {"clock_jump", kFrontend, {"by_s"}},
       {"leave", kGroup, {"clients"}},
       {"cancel", kGroup, {"mode", "clients"}},
       {"load", kGroup, {}, true},

@@ -97,7 +97,7 @@ def url(port):
 
 
 async def test_a_fleet_that_runs_already(tmp_path):
-    """Engines and a frontend by URL, the fault by a command of the user's, proved by another one."""
+    """Engines and a frontend by URL, the fault by a command, proved by another command."""
     async with world(tmp_path, "vllm") as w:
         victim = w.engines[0].child
         text = FLEET.format(engines=", ".join(f'"{url(e.port)}"' for e in w.engines),
