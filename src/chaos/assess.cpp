@@ -111,6 +111,9 @@ StreamResult stream_of(std::size_t id, const Judged& answer, const Scenario& sce
     out.orphan = !it->second.modes.empty();
     if (out.orphan) out.mode = it->second.modes.back();
   }
+  // One that had only its end left when it was struck waited for that.
+  if (out.orphan && out.outcome == "complete" && !got.ticks.empty())
+    out.pause_ms = std::max(out.pause_ms.value_or(0), millis(answer.ended_at - got.ticks.back()));
   const auto writers = writers_of(answer, evidence);
   for (std::size_t i = 0; i < got.ticks.size(); ++i)
     out.ticks.push_back({since(got.ticks[i], evidence), writers[i]});

@@ -91,6 +91,14 @@ TEST_F(Assess, AKilledEngineWritesNothingLater) {
   EXPECT_EQ(ticks[4].engine, 1);
 }
 
+TEST_F(Assess, WaitingForTheEndAloneIsAPauseToo) {
+  evidence_.answers[0].ended_at = at_ms(2500);
+  verdict();
+  const auto last = result_.streams.at(0).ticks.back().at_ms;
+  EXPECT_DOUBLE_EQ(*result_.streams[0].pause_ms, result_.streams[0].end_ms - last);
+  EXPECT_GT(*result_.streams[0].pause_ms, 2000);
+}
+
 TEST_F(Assess, OneWrongTokenFails) {
   got_[1].text = "abcdx";
   EXPECT_EQ(verdict(), Verdict::kFail);

@@ -190,7 +190,8 @@ Flags read_flags(const Node& node, MapReader& reader, const std::string& key) {
   Flags out;
   if (node.kind != Node::Kind::kMap) reader.bad(node, key, "must be a map from flag to value");
   for (const auto& [name, value] : node.members) {
-    if (value.kind != Node::Kind::kScalar) reader.bad(value, key + "." + name, "must be one value");
+    if (value.kind != Node::Kind::kScalar)
+      reader.bad(value, std::string(key).append(".").append(name), "must be one value");
     out.emplace_back(name, value.text);
   }
   return out;

@@ -35,9 +35,7 @@ class Server {
         signals_(control_, {SIGTERM, SIGINT, SIGHUP}),
         metrics_(registry_, options.version, options.commit),
         fleet_(control_, options_, metrics_,
-               [this](std::shared_ptr<const FleetSnapshot> snapshot) {
-                 publish(std::move(snapshot));
-               }),
+               [this](const std::shared_ptr<const FleetSnapshot>& snapshot) { publish(snapshot); }),
         usage_(options.continuation_bytes_max) {
     set_limit_metrics();
   }

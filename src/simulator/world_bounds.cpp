@@ -36,7 +36,9 @@ void ClientRun::check_placement(std::size_t worker, core::Mode mode) {
   // A partition takes its streams, but not by its fault.
   const bool cut_off = std::ranges::any_of(
       commons_.engines, [](const auto& engine) { return engine->was_cut_off(); });
-  if (draw_.poison && !cut_off && connections_lost_ > options_.poison_deaths) {
+  // A death that came and went while our process was stopped was never seen.
+  const bool unseen = core_.frontend->was_paused();
+  if (draw_.poison && !cut_off && !unseen && connections_lost_ > options_.poison_deaths) {
     violation("poison is tried after " + std::to_string(connections_lost_) + " workers");
   }
   if (machine_.record().attempts > kAttemptsMax) violation("tries in a hot loop");

@@ -153,7 +153,9 @@ void Frontend::probe_ended(std::size_t index, std::uint64_t number, core::ProbeR
   worker.machine.set_may_eject(may_eject());
   const auto before = worker.machine.state();
   const auto wish = worker.machine.probed(commons_.schedule.now(), result);
-  const bool is_verdict = before != worker.machine.state() &&
+  // Nothing was wrong with it since before the pause: what is held against it is the pause.
+  const bool is_well = commons_.engines[index]->clean_since() <= paused_until_ - paused_for_;
+  const bool is_verdict = before != worker.machine.state() && is_well &&
                           worker.machine.last_reason().starts_with("silent") &&
                           result != core::ProbeResult::kBad;
   if (is_verdict && paused_for_ >= kLag && commons_.schedule.now() < paused_until_ + kSilenceMin) {

@@ -26,7 +26,8 @@ void ClientRun::take_text(std::string_view text) {
   const auto at = client_.text.size();
   client_.text += text;
   ++client_.text_events;
-  if (client_.finishes > 0) violation("text after the finish reason");
+  // One that is kept until it is whole may go on behind an end whose count was lost.
+  if (client_.finishes > 0 && is_streamed()) violation("text after the finish reason");
   if (client_.terminals > 0) violation("text after the end");
   if (gone_) violation("text for a client that is gone");
   if (draw_.spec.endpoint == core::Endpoint::kChat && client_.roles == 0 && draw_.spec.stream) {
@@ -173,9 +174,12 @@ void ClientRun::check_complete() {
     violation(std::to_string(client_.usages) + " usages");
   }
   if (client_.usages == 0) return;
-  // llama.cpp's chat tells no id of its end, and its count only after it.
-  const bool untold = own_usage_ && draw_.spec.endpoint == core::Endpoint::kChat &&
-                      commons_.engines[last_worker_]->traits().options.dialect == Dialect::kLlama;
+  // llama.cpp's chat tells no id of its end, and its count only after it; what cannot be continued
+  // is not counted at all.
+  const bool untold =
+      own_usage_ && (draw_.opaque ||
+                     (draw_.spec.endpoint == core::Endpoint::kChat &&
+                      commons_.engines[last_worker_]->traits().options.dialect == Dialect::kLlama));
   if (client_.prompt_tokens < 0 || client_.completion_tokens < (untold ? 0 : 1))
     violation("usage without counts");
   if (without_ids_) return;  // nobody counted: estimates will do
