@@ -48,9 +48,9 @@ class Step:
 
 
 def fresh_seed():
-    """Another part of the seeds for each commit, the same for all who check that commit: what it
-    finds is found again."""
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    """Another part of the seeds for each state of src/, the same for all who check that state: what
+    it finds is found again."""
+    head = subprocess.run(["git", "rev-parse", "HEAD:src"], cwd=ROOT, capture_output=True, text=True)
     return int(head.stdout.strip()[:12] or "1", 16)
 
 
@@ -96,7 +96,7 @@ def steps():
              ("asan-build",), is_beside=True),
         Step("docs", "commands and flags of the documents",
              pytest("docs", "tests/tools/test_docs.py"), 3, ("release-build",), binary("release")),
-        Step("sim", "1,000 simulated worlds, all pairs of scenarios, seeds of this commit",
+        Step("sim", "1,000 simulated worlds, all pairs of scenarios, seeds of this source",
              "build/release/holdfast sim --seeds 1000 --from 1 --pairs --edges --counts && "
              f"build/release/holdfast sim --seeds {SIM_FRESH} --from {fresh_seed()}", 10,
              ("release-build",)),
