@@ -48,8 +48,7 @@ class Step:
 
 
 def fresh_seed():
-    """Another part of the seeds for each state of src/, the same for all who check that state: what
-    it finds is found again."""
+    """Another part of the seeds for each state of src/, the same for all who check that state."""
     head = subprocess.run(["git", "rev-parse", "HEAD:src"], cwd=ROOT, capture_output=True, text=True)
     return int(head.stdout.strip()[:12] or "1", 16)
 

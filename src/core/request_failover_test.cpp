@@ -266,6 +266,20 @@ TEST(Restart, ARefusalAfterTheRoleIsOneError) {
   EXPECT_EQ(bench.log(), (Log{"fail 400 engine_refused"}));
 }
 
+TEST(Hedge, TakesOverFromAnOwnerThatRefusesOurFieldsAndCannotBeAskedAgain) {
+  Bench bench;
+  bench.probes_answered = true;
+  auto& machine = bench.start();
+  bench.run(milliseconds(10'010));
+  EXPECT_EQ(bench.log().back(), "open 2@1 restart ids");
+  bench.set_state(0, WorkerState::kSuspect);
+  bench.log();
+  machine.on_status(bench.now, 1, 400, {});
+  EXPECT_EQ(bench.log(), Log{});
+  bench.token(2, {.ids = {21}, .text = "a", .count = 1});
+  EXPECT_EQ(bench.log(), (Log{"forward 2"}));
+}
+
 TEST(Hedge, ItsRetryAfterHoldsForTheRequest) {
   Bench bench;
   bench.spec.tokens_allowed = {false, false};

@@ -349,6 +349,7 @@ class RequestMachine {
   void stand_in_queue(Instant now, bool was_admitted);
   Instant wait_limit() const;
   void give_up_waiting(Instant now);
+  bool inherit_hedge(Instant now);
   void end_refused(AttemptId id, int status);
   void refuse(std::string_view why);
   int deaths_seen() const;

@@ -94,25 +94,28 @@ void RequestMachine::attempt_failed(Instant now, AttemptId id, Reason reason) {
     broke_at_ = broke_at;
   }
   if (reason_ == Reason::kNone) reason_ = reason;
+  if (inherit_hedge(now)) return;
+  if (refused_first) free_failover_ = true;
+  recover(now, reason);
+}
+
+// What was started for the loss of the owner takes its place; false: there is nothing.
+bool RequestMachine::inherit_hedge(Instant now) {
+  if (!has_hedge()) return false;
+  record_.hedges_inherited += 1;
   if (hedge_) {
-    // It was started for this: from now on it owns the stream, from its first token.
-    record_.hedges_inherited += 1;
+    // From now on it owns the stream, from its first token.
     owner_ = std::exchange(hedge_, std::nullopt);
     owner_->is_hedge = false;
     adopt(*owner_);
     take_hedges_role();
-    return;
+    return true;
   }
-  if (plan_) {
-    record_.hedges_inherited += 1;
-    plan_->is_hedge = false;  // likewise, still being prepared
-    become(State::kPreparing);
-    waiting_since_ = now;
-    next_comment_ = now + options_.comment_every;
-    return;
-  }
-  if (refused_first) free_failover_ = true;
-  recover(now, reason);
+  plan_->is_hedge = false;  // likewise, still being prepared
+  become(State::kPreparing);
+  waiting_since_ = now;
+  next_comment_ = now + options_.comment_every;
+  return true;
 }
 
 bool RequestMachine::is_excluded(std::size_t index) const {
@@ -430,6 +433,7 @@ void RequestMachine::reopen(Instant now, std::size_t index) {
     open_plain(now, index, false, false, false);
     return;
   }
+  if (inherit_hedge(now)) return;
   become(State::kWaiting);
   waiting_since_ = now;
   try_place(now);
