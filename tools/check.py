@@ -48,8 +48,9 @@ class Step:
 
 
 def fresh_seed():
-    """Another part of the seeds for each state of src/, the same for all who check that state."""
-    head = subprocess.run(["git", "rev-parse", "HEAD:src"], cwd=ROOT, capture_output=True, text=True)
+    """Another part of the seeds for each state of src/, the same for all who check it."""
+    head = subprocess.run(["git", "rev-parse", "HEAD:src"], cwd=ROOT, capture_output=True,
+                          text=True)
     return int(head.stdout.strip()[:12] or "1", 16)
 
 

@@ -14,8 +14,7 @@ void RequestMachine::on_cancel(Instant now, CancelMode mode) {
   }
   migrating_ = false;  // it did not fail to go on
   if (may_stop && sent_anything_ && !opaque_sent_) {
-    // Text that waits for the rest of a stop string was produced too.
-    if (rebuilt_ && swallow_.empty()) say(matcher_.flush());
+    // Text that waits for the rest of a stop string stays back: the whole answer may be without it.
     finish_with(now, Finish::kStop, {});
     return;
   }

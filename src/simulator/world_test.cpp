@@ -104,6 +104,17 @@ TEST(World, FoundSeeds) {
   }
 }
 
+// Likewise, with everything that worlds have by now.
+TEST(World, FoundSeedsOfWideWorlds) {
+  for (const std::uint64_t seed : {
+           233929788768425U,  // a hedge ran on beside a new attempt at its own worker
+           226293110399954U,  // a cancel sent what was held back for a stop string
+       }) {
+    const auto result = run_world(seed, {});
+    EXPECT_TRUE(result.violations.empty()) << what_went_wrong(result);
+  }
+}
+
 class PlantedMistake : public testing::TestWithParam<core::PlantedMistake> {};
 
 TEST_P(PlantedMistake, IsFoundWithin2000Seeds) {
