@@ -280,6 +280,18 @@ TEST(Hedge, TakesOverFromAnOwnerThatRefusesOurFieldsAndCannotBeAskedAgain) {
   EXPECT_EQ(bench.log(), (Log{"forward 2"}));
 }
 
+TEST(Hedge, TakesOverFromAnOwnerWhoseWorkerDoesNotKnowUs) {
+  Bench bench;
+  bench.probes_answered = true;
+  auto& machine = bench.start();
+  bench.run(milliseconds(10'010));
+  bench.log();
+  machine.on_status(bench.now, 1, 401, {});
+  EXPECT_EQ(bench.log(), Log{});
+  bench.token(2, {.ids = {21}, .text = "a", .count = 1});
+  EXPECT_EQ(bench.log(), (Log{"forward 2"}));
+}
+
 TEST(Hedge, ItsRetryAfterHoldsForTheRequest) {
   Bench bench;
   bench.spec.tokens_allowed = {false, false};

@@ -354,7 +354,8 @@ void RequestMachine::try_place(Instant now) {
   const auto chosen = may_hop ? pick_along_chain(now, suspect) : pick(now, tokens, false, suspect);
   if (tokens && can_restart() && (!chosen || is_excluded(*chosen))) {
     const auto plain = pick(now, false, false, suspect);
-    if (plain && (!chosen || !is_excluded(*plain))) {
+    const bool is_free = plain && overloaded_until(*plain) <= now;
+    if (is_free && (!chosen || !is_excluded(*plain))) {
       if (suspect && !take_suspect_slot(*plain)) return;
       open_plain(now, *plain, false, suspect, false);
       return;
@@ -505,6 +506,7 @@ void RequestMachine::on_status(Instant now, AttemptId id, int status, Duration r
   const bool elsewhere = status == 401 || status == 403 || status == 404;
   const auto other = elsewhere ? pick(now, false, false, false) : std::nullopt;
   end_attempt(owner_, false);
+  if (elsewhere && inherit_hedge(now)) return;
   if (other && !is_excluded(*other)) {
     open_plain(now, *other, false, false, false);
     return;

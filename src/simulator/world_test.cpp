@@ -88,16 +88,17 @@ TEST(World, FoundSeeds) {
            3769U,  // text held back before a lost id was taken for the lost id's
            4420U,  // nothing was sent, yet it waited for the same token ids instead of starting
                    // anew
-           28017U,   // prompt ids of one vocabulary were carried to another after a restart
-           100088U,  // an id that was never told, with its text held back, ended "tokens"
-           103773U,  // a hedge that inherited the stream never said its role
-           116219U,  // words held back for a stop string were cut in another way with the same
-                     // count
-           123349U,  // a stop string across the break, short of min_tokens
-           146173U,  // a retry without budget was an error at once instead of a wait
-           241195U,  // the engine's own stop string hid an earlier one across the break
-           917123U,  // the whole body was asked for at a worker that had become slow
-           915178U,  // one worker's second refusal of our prefix counted as everybody's
+           28017U,      // prompt ids of one vocabulary were carried to another after a restart
+           100088U,     // an id that was never told, with its text held back, ended "tokens"
+           103773U,     // a hedge that inherited the stream never said its role
+           116219U,     // words held back for a stop string were cut in another way with the same
+                        // count
+           123349U,     // a stop string across the break, short of min_tokens
+           146173U,     // a retry without budget was an error at once instead of a wait
+           241195U,     // the engine's own stop string hid an earlier one across the break
+           917123U,     // the whole body was asked for at a worker that had become slow
+           915178U,     // one worker's second refusal of our prefix counted as everybody's
+           300019951U,  // a restart instead of "tokens" did not look at a Retry-After
        }) {
     const auto result = run_world(seed, options);
     EXPECT_TRUE(result.violations.empty()) << what_went_wrong(result);
